@@ -1,0 +1,273 @@
+"""The site file: one TOML that says everything about a site, checked before anything starts.
+
+Secrets never stand in it: ``*_file`` names a file with mode 0600. Every value can be overridden by an
+environment variable ``FERRY_<SECTION>__<NAME>``, which is what containers and tests use.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from server_bridge.contract import AcquisitionRule, DeletionMode, ShareId
+from server_bridge.errors import ConfigurationError
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError(f"{path} must be an absolute path")
+    return path
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DaemonSourceConfig(_Section):
+    """An rsync daemon on a trusted acquisition LAN (nothing is encrypted)."""
+
+    kind: Literal["daemon"]
+    host: str
+    port: int = 873
+    module: str
+    user: str = ""
+    password_file: AbsolutePath | None = None
+    path: str = "."
+    """Where the share's top is below the module."""
+
+
+class SshSourceConfig(_Section):
+    """rsync over ssh, normally behind ``rrsync -ro`` on the buffer's side."""
+
+    kind: Literal["ssh"]
+    host: str
+    config_file: AbsolutePath
+    path: str = "."
+
+
+class PathSourceConfig(_Section):
+    """The buffer mounted on this host."""
+
+    kind: Literal["path"]
+    path: AbsolutePath
+
+
+SourceConfig = Annotated[DaemonSourceConfig | SshSourceConfig | PathSourceConfig, Field(discriminator="kind")]
+
+
+class PatternConfig(_Section):
+    """What becomes of files that no fileset takes (shell patterns against the path and the name)."""
+
+    ignore: tuple[str, ...] = (
+        "Thumbs.db",
+        "desktop.ini",
+        ".DS_Store",
+        "._*",
+        "~$*",
+        "*.tmp",
+        "*~",
+        ".~lock.*",
+    )
+    attach: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+
+
+class ShareConfig(_Section):
+    id: ShareId
+    title: str = ""
+    source: SourceConfig
+    marker: str = ".omero-ferry-share"
+    mtime_tolerance_seconds: Annotated[float, Field(ge=0, le=60)] = 2.0
+    hold_days: Annotated[float, Field(ge=0)] = 3.0
+    lifetime_days: Annotated[float, Field(gt=0)] = 60.0
+    deletion: DeletionMode = DeletionMode.STORAGE
+    patterns: PatternConfig = PatternConfig()
+    rule: AcquisitionRule = AcquisitionRule()
+    person_folder: str = ""
+    """Folder rule below a workstation's root, e.g. ``{user}``: what lies there is that person's data."""
+    unclaimed: Literal["staff", "signed-in"] = "staff"
+    """Who may order data that was first seen while nobody was signed in at the workstation."""
+    stall_seconds: Annotated[float, Field(gt=1)] = 60.0
+    pulls: Annotated[int, Field(ge=1, le=16)] = 1
+    """Pulls from this share at a time."""
+
+
+class OmeroConfig(_Section):
+    host: str
+    port: int = 4064
+    user: str = "ferry"
+    password_file: AbsolutePath
+    """Of the service account, which needs the privilege ``Sudo`` and no other."""
+    omerodir: AbsolutePath
+    java: str = "java"
+    """The Java program, or an absolute path to it."""
+    managed_repository: AbsolutePath | None = None
+    """Where this host sees ManagedRepository; empty: at the path OMERO itself reports."""
+    omero_cli: str = ""
+    """The ``omero`` command; empty: the one beside this Python."""
+    call_timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """Without it a call to a hung server never returns (omero-wire.md §3.1)."""
+    session_idle_seconds: Annotated[float, Field(ge=60)] = 3600.0
+    import_stall_seconds: Annotated[float, Field(gt=1)] = 3600.0
+    imports: Annotated[int, Field(ge=1, le=4)] = 2
+    """Imports at a time: OMERO has five background threads for everybody (omero.md §0.8)."""
+    skip: tuple[Literal["minmax", "thumbnails"], ...] = ()
+    webclient_url: str = ""
+
+
+class HttpConfig(_Section):
+    host: str = "127.0.0.1"
+    port: int = 8450
+    tls_certificate_file: AbsolutePath | None = None
+    tls_key_file: AbsolutePath | None = None
+
+
+class LimitsConfig(_Section):
+    session_hours: Annotated[float, Field(gt=0)] = 12.0
+    grant_days: Annotated[float, Field(gt=0)] = 14.0
+    login_attempts: Annotated[int, Field(ge=1)] = 5
+    login_window_seconds: Annotated[float, Field(gt=0)] = 300.0
+    keep_free_bytes: Annotated[int, Field(ge=0)] = 10 * 1024**3
+    """Room that a pull must leave on the staging disk."""
+    dispatch_seconds: Annotated[float, Field(gt=0)] = 0.5
+    retry_base_seconds: Annotated[float, Field(gt=0)] = 30.0
+    retry_cap_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    idle_tries: Annotated[int, Field(ge=1)] = 3
+    """Tries without one new byte or unit before a person is asked."""
+    release_seconds: Annotated[float, Field(gt=0)] = 900.0
+    """How long a release answer may be acted upon."""
+    acquiring_lease_seconds: Annotated[int, Field(gt=0)] = 120
+
+
+class SiteConfig(BaseSettings):
+    """The whole site. Use :func:`load_site`."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="FERRY_", env_nested_delimiter="__"
+    )
+
+    name: str
+    contact: str
+    state_dir: AbsolutePath
+    """The bridge's own data: database, logs, per-order output, locks."""
+    staging_dir: AbsolutePath
+    """On the same mount as OMERO's ManagedRepository."""
+    database_url: str = ""
+    """SQLAlchemy URL; empty: SQLite in ``state_dir``."""
+    staff: tuple[str, ...] = ()
+    """OMERO user names."""
+    rsync: str = "rsync"
+    http: HttpConfig = HttpConfig()
+    limits: LimitsConfig = LimitsConfig()
+    omero: OmeroConfig
+    shares: tuple[ShareConfig, ...]
+
+    @model_validator(mode="after")
+    def _shares_differ(self) -> SiteConfig:
+        ids = [share.id for share in self.shares]
+        if not ids:
+            raise ValueError("a site has at least one share")
+        if len(set(ids)) != len(ids):
+            raise ValueError("two shares have the same id")
+        return self
+
+    @property
+    def url(self) -> str:
+        """Database URL with the default filled in."""
+        return self.database_url or f"sqlite:///{self.state_dir / 'ferry.sqlite3'}"
+
+    def share(self, share_id: str) -> ShareConfig | None:
+        """Return the share of that id."""
+        return next((share for share in self.shares if share.id == share_id), None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over file; ``.env`` files and secret directories are not read."""
+        del dotenv_settings, file_secret_settings
+        toml = getattr(cls, "_toml_file", None)
+        file_source = TomlConfigSettingsSource(settings_cls, toml) if toml else init_settings
+        return (env_settings, init_settings, file_source)
+
+
+def load_site(path: Path) -> SiteConfig:
+    """Read and check the site file.
+
+    Raises:
+        ConfigurationError: where it cannot be read or a value does not fit, naming each place.
+    """
+    if not path.is_file():
+        raise ConfigurationError(
+            f"{path} is not there.",
+            title="No site file",
+            remedy="Name it with --site, or make one from resources/.",
+        )
+
+    class _Loaded(SiteConfig):
+        _toml_file = path
+
+    try:
+        loaded = _Loaded()  # type: ignore[call-arg]
+    except ValidationError as error:
+        places = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']) or 'site'}: {item['msg']}"
+            for item in error.errors()
+        )
+        raise ConfigurationError(
+            places, remedy=f"Correct {path} and run `ferry-bridge check-config`."
+        ) from error
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{path}: {error}", title="The site file is not valid TOML", remedy="Correct the line it names."
+        ) from error
+    return loaded
+
+
+def read_secret(path: Path) -> str:
+    """Return the first line of a secret file.
+
+    Raises:
+        ConfigurationError: where it is missing, empty, or readable by others.
+    """
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: {error.strerror}", title="A secret file cannot be read", remedy="Make it, mode 0600."
+        ) from error
+    if stat.S_IMODE(mode) & 0o077:
+        raise ConfigurationError(
+            f"{path} has mode {stat.S_IMODE(mode):04o}.",
+            title="A secret file is open to others",
+            remedy=f"chmod 600 {path}",
+        )
+    secret = text.splitlines()[0].strip() if text.strip() else ""
+    if not secret:
+        raise ConfigurationError(
+            f"{path} is empty.", title="A secret file is empty", remedy="Put the secret in."
+        )
+    return secret
+
+
+def describe(site: SiteConfig) -> dict[str, Any]:
+    """The effective site for `check-config`, without any secret (none is ever loaded into it)."""
+    return site.model_dump(mode="json")

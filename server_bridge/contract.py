@@ -1,0 +1,547 @@
+"""The contract between agent and bridge: API v1 as pydantic models, and nothing else.
+
+Both programs import this module and it imports neither, so it is the single place where a field can be
+named. Requests forbid unknown fields (a typo must not become a silently ignored wish); what the bridge
+answers ignores them (an older agent keeps working with a newer bridge). Sizes are bytes, times are aware
+UTC datetimes, paths are POSIX paths relative to a share: a drive letter never leaves the workstation.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+API_VERSION = "v1"
+MANIFEST_MEDIA_TYPE = "application/x-ndjson"
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+WORKSTATION_HEADER = "Ferry-Workstation"
+"""``<workstation id>:<key>``; a person's token or an order's grant travels as ``Authorization: Bearer``."""
+
+MAX_MANIFEST_ENTRIES = 1_000_000
+
+ShareId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+SharePath = Annotated[str, Field(min_length=1, max_length=4096)]
+Name = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class Request(BaseModel):
+    """What a client sends: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Answer(BaseModel):
+    """What the bridge sends: unknown fields are ignored by the reader."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+# --- errors -------------------------------------------------------------------------------------------
+
+
+class Problem(Answer):
+    """RFC 9457 problem details; ``code`` is stable and is what the agent translates."""
+
+    type: str = "about:blank"
+    status: int
+    code: str
+    title: str
+    detail: str = ""
+    remedy: str = ""
+    contact: str = ""
+
+
+class Reason(Answer):
+    """Why an order waits or needs somebody, in words that can stand on a card unchanged."""
+
+    code: str
+    title: str
+    detail: str = ""
+    remedy: str = ""
+    contact: str = ""
+    since: datetime | None = None
+    next_try_at: datetime | None = None
+
+
+# --- sessions -----------------------------------------------------------------------------------------
+
+
+class SessionRequest(Request):
+    """Sign-in. The password goes to OMERO and is then forgotten."""
+
+    username: Name
+    password: Annotated[str, Field(min_length=1, max_length=1024, repr=False)]
+
+
+class PermissionLevel(StrEnum):
+    """OMERO's group permission levels, by the names OMERO's documentation uses."""
+
+    PRIVATE = "private"
+    READ_ONLY = "read-only"
+    READ_ANNOTATE = "read-annotate"
+    READ_WRITE = "read-write"
+
+
+class Group(Answer):
+    id: int
+    name: str
+    permissions: PermissionLevel
+    is_owner: bool = False
+
+
+class Person(Answer):
+    """A person as OMERO knows her."""
+
+    username: str
+    full_name: str = ""
+    email: str = ""
+    default_group_id: int | None = None
+    groups: tuple[Group, ...] = ()
+    is_staff: bool = False
+
+
+class SubmissionGrant(Answer):
+    """The key from which a signed-in agent derives one narrow grant per order.
+
+    A grant lets its bearer put, seal and command exactly one order in this person's name. The agent derives
+    it (also offline) when it writes the order into the outbox, and forgets the key at sign-out: signing out
+    strands nothing, and nothing that could create *further* orders stays behind. Revoking the session
+    revokes its grants.
+    """
+
+    session_id: str
+    key: Annotated[str, Field(repr=False)]
+    expires_at: datetime
+
+    def for_order(self, order_id: UUID) -> str:
+        """Return the bearer value for one order: ``grant.<session id>.<HMAC-SHA256 of the order id>``."""
+        digest = hmac.new(self.key.encode(), str(order_id).encode(), hashlib.sha256).digest()
+        return f"grant.{self.session_id}.{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
+
+
+class SessionCreated(Answer):
+    token: Annotated[str, Field(repr=False)]
+    expires_at: datetime
+    person: Person
+    grant: SubmissionGrant
+
+
+class SessionState(Answer):
+    expires_at: datetime
+    person: Person
+
+
+# --- workstations -------------------------------------------------------------------------------------
+
+
+class WorkstationRegistration(Request):
+    """A workstation introduces itself with a key it made; staff approve it before it may do anything."""
+
+    name: Name
+    key: Annotated[str, Field(min_length=32, max_length=128, repr=False)]
+    hostname: str = ""
+    agent_version: str = ""
+
+
+class WorkstationStatus(StrEnum):
+    PENDING = "pending"
+    APPROVED = "approved"
+    REVOKED = "revoked"
+
+
+class DeletionMode(StrEnum):
+    """Who removes released data from a share."""
+
+    STORAGE = "storage"
+    AGENT = "agent"
+
+
+class AcquisitionRule(Answer):
+    """How the agent groups and judges what it finds under a root (the bridge serves what staff wrote)."""
+
+    name: str = "default"
+    depth: Annotated[int, Field(ge=1, le=10)] = 1
+    """Entries at this depth below the root are acquisitions (1: direct children)."""
+    quiet_seconds: Annotated[float, Field(gt=0)] = 300.0
+    """An acquisition without any change for this long is judged finished."""
+    ignore: tuple[str, ...] = ("Thumbs.db", "desktop.ini", ".DS_Store", "~$*", "*.tmp", "*.partial")
+    acquisition_programs: tuple[str, ...] = ()
+
+
+class WorkstationShare(Answer):
+    """One share as this workstation may use it."""
+
+    id: ShareId
+    title: str
+    root: str
+    """POSIX path below the share's top; ``.`` is the top. The agent scans and claims nothing outside."""
+    marker: str
+    """Name of the marker file at the share's top; without it the share counts as away."""
+    mtime_tolerance_seconds: float = 2.0
+    rule: AcquisitionRule = AcquisitionRule()
+    hold_days: float = 3.0
+    deletion: DeletionMode = DeletionMode.STORAGE
+    ignore_patterns: tuple[str, ...] = ()
+
+
+class Workstation(Answer):
+    id: str
+    name: str
+    status: WorkstationStatus
+    shares: tuple[WorkstationShare, ...] = ()
+    site_name: str = ""
+    contact: str = ""
+    required_agent_version: str = ""
+    webclient_url: str = ""
+
+
+class UnorderedAcquisition(Request):
+    share: ShareId
+    path: SharePath
+    size_bytes: Annotated[int, Field(ge=0)]
+    file_count: Annotated[int, Field(ge=0)]
+    first_seen_at: datetime
+    last_change_at: datetime
+
+
+class ShareHeartbeat(Request):
+    share: ShareId
+    answered: bool
+    acquiring: bool = False
+    free_bytes: int | None = None
+    total_bytes: int | None = None
+
+
+class Heartbeat(Request):
+    agent_version: str = ""
+    shares: tuple[ShareHeartbeat, ...] = ()
+    unordered: tuple[UnorderedAcquisition, ...] = ()
+
+
+class HeartbeatAnswer(Answer):
+    server_time: datetime
+    acquiring_lease_seconds: int
+
+
+# --- targets ------------------------------------------------------------------------------------------
+
+
+class TargetKind(StrEnum):
+    DATASET = "dataset"
+    SCREEN = "screen"
+
+
+class Container(Answer):
+    """A project, dataset or screen that the person can see."""
+
+    id: int
+    kind: Literal["project", "dataset", "screen"]
+    name: str
+    group_id: int
+    owner: str
+    project_ids: tuple[int, ...] = ()
+    child_count: int | None = None
+    may_add: bool = True
+    """Whether OMERO would let this person put something into it (permissions.canLink)."""
+
+
+class ContainerList(Answer):
+    items: tuple[Container, ...]
+    truncated: bool = False
+
+
+class TagList(Answer):
+    items: tuple[str, ...]
+
+
+class NewContainer(Request):
+    kind: Literal["project", "dataset", "screen"]
+    group_id: int
+    name: Name
+    project_id: int | None = None
+    description: str = ""
+
+
+class KeyValue(Request):
+    key: Annotated[str, Field(min_length=1, max_length=255)]
+    value: Annotated[str, Field(max_length=10_000)]
+
+
+class Target(Request):
+    """Where an acquisition goes. Ids win over names; a name without an id is made when the import starts."""
+
+    group_id: int
+    group_name: str = ""
+    kind: TargetKind = TargetKind.DATASET
+    container_id: int | None = None
+    container_name: Annotated[str, Field(max_length=255)] = ""
+    project_id: int | None = None
+    project_name: Annotated[str, Field(max_length=255)] = ""
+    tags: tuple[Annotated[str, Field(min_length=1, max_length=255)], ...] = ()
+    key_values: tuple[KeyValue, ...] = ()
+    description: Annotated[str, Field(max_length=10_000)] = ""
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Target:
+        if self.container_id is None and not self.container_name.strip():
+            raise ValueError("a target names a dataset or screen, by id or by the name of a new one")
+        if self.kind is TargetKind.SCREEN and (self.project_id is not None or self.project_name):
+            raise ValueError("a screen stands in no project")
+        return self
+
+
+# --- orders -------------------------------------------------------------------------------------------
+
+
+class Stage(StrEnum):
+    ACCEPTED = "accepted"
+    PULLING = "pulling"
+    VERIFYING = "verifying"
+    IMPORTING = "importing"
+    PROVING = "proving"
+    ANNOTATING = "annotating"
+    PROVEN = "proven"
+    RELEASED = "released"
+    RETIRED = "retired"
+    CANCELLED = "cancelled"
+    DISCARDED = "discarded"
+
+
+class Condition(StrEnum):
+    RUNNING = "running"
+    QUEUED = "queued"
+    WAITING = "waiting"
+    ATTENTION = "attention"
+
+
+class AcquisitionKind(StrEnum):
+    FILE = "file"
+    FOLDER = "folder"
+
+
+class OrderIntent(Request):
+    """``PUT /v1/orders/{id}``: bring this acquisition to this target."""
+
+    share: ShareId
+    path: SharePath
+    kind: AcquisitionKind
+    target: Target
+    label: Annotated[str, Field(max_length=255)] = ""
+    first_seen_at: datetime | None = None
+    """When this workstation first saw the acquisition: it decides whose data it is (DESIGN, promise 6)."""
+    owner: str = ""
+    """Staff only: the person the data belongs to. Empty: the person who orders."""
+    import_again: bool = False
+    """Explicit consent where the same files (share, path, size, mtime) are in OMERO already."""
+
+
+class ManifestEntry(Request):
+    """One line of a manifest's NDJSON. ``path`` is relative to the share's top."""
+
+    path: SharePath
+    size_bytes: Annotated[int, Field(ge=0)]
+    mtime_ns: int
+
+
+class ManifestAccepted(Answer):
+    order_id: UUID
+    revision: int
+    sealed: bool
+    file_count: int
+    size_bytes: int
+
+
+class CommandKind(StrEnum):
+    CANCEL = "cancel"
+    RETRY = "retry"
+    RETARGET = "retarget"
+    ACCEPT_LEFT_OUT = "accept-left-out"
+    DISCARD = "discard"
+
+
+class CommandRequest(Request):
+    id: UUID
+    kind: CommandKind
+    target: Target | None = None
+    """For ``retarget``."""
+    paths: tuple[str, ...] = ()
+    """For ``accept-left-out``: the files that may stay outside OMERO; empty means all that were asked."""
+    note: Annotated[str, Field(max_length=2000)] = ""
+
+
+class CommandResult(Answer):
+    id: UUID
+    order_id: UUID
+    kind: CommandKind
+    done: bool
+    detail: str = ""
+
+
+class Progress(Answer):
+    """Counters from the running step; none of them is a guess."""
+
+    step: str
+    """``pull``, ``verify``, ``scan``, ``import``, ``prove`` or ``annotate``."""
+    bytes_done: int = 0
+    bytes_total: int = 0
+    files_done: int = 0
+    files_total: int = 0
+    units_done: int = 0
+    units_total: int = 0
+    import_step: int = 0
+    """OMERO's own step 1..5 of the import that runs now."""
+    rate_bytes_per_second: float | None = None
+    eta_seconds: float | None = None
+    at: datetime
+
+
+class QueuePlace(Answer):
+    """How many orders start before this one; by workstation, never by person."""
+
+    ahead: int
+    ahead_by_workstation: dict[str, int] = {}
+
+
+class OrderResult(Answer):
+    fileset_ids: tuple[int, ...] = ()
+    image_count: int = 0
+    plate_count: int = 0
+    webclient_url: str = ""
+
+
+class ProofSummary(Answer):
+    files: int = 0
+    proven: int = 0
+    ignored: int = 0
+    attached: int = 0
+    kept: int = 0
+    left_out: int = 0
+    pending: int = 0
+
+
+class OrderState(Answer):
+    """An order as everybody who may see it sees it. ``stage`` may be unknown to an older agent."""
+
+    id: UUID
+    revision: int
+    person: str
+    workstation: str = ""
+    share: str
+    path: str
+    kind: str
+    label: str = ""
+    target: Target
+    stage: str
+    condition: str
+    reason: Reason | None = None
+    stage_since: datetime
+    created_at: datetime
+    updated_at: datetime
+    manifest_revision: int = 0
+    sealed: bool = False
+    file_count: int = 0
+    size_bytes: int = 0
+    progress: Progress | None = None
+    queue: QueuePlace | None = None
+    result: OrderResult | None = None
+    proof: ProofSummary | None = None
+    left_out: tuple[str, ...] = ()
+    """Files that no fileset and no pattern covers, while somebody must decide about them (first 100)."""
+    allowed_commands: tuple[str, ...] = ()
+    proven_at: datetime | None = None
+    released_at: datetime | None = None
+    release_not_before: datetime | None = None
+
+
+class ChangesPage(Answer):
+    """``GET /v1/orders?after=cursor&wait=25&progress_after=seconds``.
+
+    ``cursor`` grows in commit order. Progress is outside the cursor: ``progress`` holds the running counters
+    that are newer than ``progress_after``, and a waiting poll ends early when there are any.
+    """
+
+    cursor: int
+    orders: tuple[OrderState, ...]
+    more: bool = False
+    progress: dict[str, Progress] = {}
+    progress_at: float = 0.0
+
+
+# --- receipts and release -----------------------------------------------------------------------------
+
+
+class ReceiptStatus(StrEnum):
+    PENDING = "pending"
+    PROVEN = "proven"
+    IGNORED = "ignored"
+    ATTACHED = "attached"
+    KEPT = "kept"
+    LEFT_OUT = "left_out"
+
+
+class Receipt(Answer):
+    """Per file: proof that OMERO holds these bytes, or the plain statement that it does not, and why."""
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+    status: ReceiptStatus
+    rule: str = ""
+    sha1: str | None = None
+    """Computed by rsync while it read the buffer."""
+    omero_sha1: str | None = None
+    """What OMERO stored (OriginalFile.hash, SHA1-160)."""
+    fileset_id: int | None = None
+    original_file_id: int | None = None
+    managed_path: str | None = None
+    same_inode: bool = False
+    proven_at: datetime | None = None
+
+
+class ReceiptList(Answer):
+    order_id: UUID
+    receipts: tuple[Receipt, ...]
+
+
+class ReleasedFile(Answer):
+    path: str
+    size_bytes: int
+    mtime_ns: int
+
+
+class Release(Answer):
+    """A fresh re-check: what may be deleted on the buffer now, or why nothing may."""
+
+    order_id: UUID
+    released: bool
+    checked_at: datetime
+    valid_until: datetime | None = None
+    reason: Reason | None = None
+    share: str
+    files: tuple[ReleasedFile, ...] = ()
+
+
+class FreedReport(Request):
+    """What was removed from the buffer, by whoever may."""
+
+    paths: tuple[str, ...]
+    skipped: dict[str, str] = {}
+
+
+class FreedAccepted(Answer):
+    order_id: UUID
+    freed_bytes: int
+    remaining_files: int
+
+
+class Health(Answer):
+    status: Literal["ok", "degraded", "down"]
+    version: str
+    checks: dict[str, str] = {}

@@ -1,0 +1,328 @@
+"""The only way to change an order: compare-and-set along the table of stages, in one transaction each.
+
+An attempt proves with every write that it is still the one that may write (`attempt` number and condition
+``running``): after a cancel, a new manifest or a newer attempt its next write raises
+:class:`~server_bridge.errors.StaleAttempt` and it stops. Each change takes the next value of the feed counter
+inside its own transaction, so a poller that has seen cursor N has seen everything up to N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+from sqlalchemy import Engine, or_, select, update
+from sqlalchemy.orm import Session
+
+from server_bridge.contract import Condition, Progress, Reason, Stage
+from server_bridge.errors import NotFound, StaleAttempt
+from server_bridge.orders import stages
+from server_bridge.orders.models import (
+    AuditEntry,
+    FeedCounter,
+    ImportUnit,
+    Order,
+    OrderEvent,
+    OrderFile,
+    OrderProgress,
+    utcnow,
+)
+
+
+class Store:
+    """Orders in the database. Safe to share between threads: every method opens its own session."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writer = engine.execution_options(ferry_write=True)
+        self._listeners: list[Callable[[], None]] = []
+
+    @property
+    def engine(self) -> Engine:
+        """The database engine, for what is no order (and for tests)."""
+        return self._engine
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` (from any thread) after each committed write and each progress row."""
+        self._listeners.append(listener)
+
+    def _notify(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session for reading; nothing is committed."""
+        with Session(self._engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A writing transaction: alone on the database (SQLite) or behind the counter's row lock."""
+        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+            # Taking the row first serialises all order writers on every database.
+            session.execute(update(FeedCounter).where(FeedCounter.id == 1).values(value=FeedCounter.value))
+            yield session
+        self._notify()
+
+    # --- building blocks inside a write() -------------------------------------------------------------
+
+    @staticmethod
+    def touch(session: Session, order: Order) -> None:
+        """Give the order its next revision and the feed's next cursor value."""
+        counter = session.get_one(FeedCounter, 1)
+        session.refresh(counter)
+        counter.value += 1
+        order.change = counter.value
+        order.revision = (order.revision or 0) + 1
+        order.updated_at = utcnow()
+        session.flush()
+
+    @staticmethod
+    def event(session: Session, order: Order, who: str, text: str, reason: Reason | None = None) -> None:
+        """Write a line of the order's history."""
+        session.add(
+            OrderEvent(
+                order_id=order.id,
+                at=utcnow(),
+                who=who,
+                stage=order.stage,
+                condition=order.condition,
+                attempt=order.attempt,
+                text=text,
+                reason=reason.model_dump(mode="json") if reason else None,
+            )
+        )
+
+    @staticmethod
+    def audit(session: Session, who: str, action: str, subject: str, **detail: object) -> None:
+        """Append to the audit table. ``detail`` must be JSON and hold no secret."""
+        session.add(AuditEntry(at=utcnow(), who=who, action=action, subject=subject, detail=detail))
+
+    @classmethod
+    def set_stage(
+        cls,
+        session: Session,
+        order: Order,
+        target: Stage,
+        cause: stages.Cause,
+        *,
+        who: str,
+        text: str,
+        condition: Condition = Condition.QUEUED,
+        reason: Reason | None = None,
+    ) -> None:
+        """Move an order (read inside this same transaction) along the table.
+
+        Raises:
+            Conflict: where the table forbids it.
+        """
+        stages.check(Stage(order.stage), target, cause)
+        order.stage = target
+        order.stage_since = utcnow()
+        cls.set_condition(session, order, condition, who=who, text=text, reason=reason)
+
+    @classmethod
+    def set_condition(
+        cls,
+        session: Session,
+        order: Order,
+        condition: Condition,
+        *,
+        who: str,
+        text: str,
+        reason: Reason | None = None,
+        next_try_at: datetime | None = None,
+    ) -> None:
+        """Set condition and reason; ``since`` of an unchanged reason is kept."""
+        if reason is not None:
+            before = Reason.model_validate(order.reason) if order.reason else None
+            since = before.since if before and before.code == reason.code and before.since else utcnow()
+            reason = reason.model_copy(update={"since": since, "next_try_at": next_try_at})
+        order.condition = condition
+        order.reason = reason.model_dump(mode="json") if reason else None
+        order.next_try_at = next_try_at
+        cls.event(session, order, who, text, reason)
+        cls.touch(session, order)
+
+    @staticmethod
+    def get(session: Session, order_id: str) -> Order:
+        """Return the order.
+
+        Raises:
+            NotFound: where there is none of that id.
+        """
+        order = session.get(Order, order_id)
+        if order is None:
+            raise NotFound(f"There is no order {order_id}.", code="no_such_order", title="Unknown order")
+        return order
+
+    @staticmethod
+    def fenced(session: Session, order_id: str, attempt: int) -> Order:
+        """Return the order if ``attempt`` still owns it.
+
+        Raises:
+            StaleAttempt: where it was cancelled, re-opened, or given to a later attempt.
+        """
+        order = session.get(Order, order_id)
+        if order is None or order.attempt != attempt or order.condition != Condition.RUNNING:
+            raise StaleAttempt(f"order {order_id}, attempt {attempt}")
+        return order
+
+    # --- the dispatcher's view ------------------------------------------------------------------------
+
+    def requeue_running(self, text: str) -> list[str]:
+        """At start, before the engine: whatever was running when the last process ended is queued again."""
+        with self.write() as session:
+            orders = session.scalars(select(Order).where(Order.condition == Condition.RUNNING)).all()
+            for order in orders:
+                self.set_condition(session, order, Condition.QUEUED, who="bridge", text=text)
+            return [order.id for order in orders]
+
+    def due(self, now: datetime, among: frozenset[Stage], limit: int) -> list[Order]:
+        """Orders that may be attempted now, oldest first. Unsealed orders wait for their agent."""
+        with self.read() as session:
+            return list(
+                session.scalars(
+                    select(Order)
+                    .where(
+                        Order.stage.in_(sorted(among)),
+                        Order.sealed.is_(True),
+                        or_(
+                            Order.condition == Condition.QUEUED,
+                            (Order.condition == Condition.WAITING) & (Order.next_try_at <= now),
+                        ),
+                    )
+                    .order_by(Order.created_at, Order.id)
+                    .limit(limit)
+                )
+            )
+
+    def claim(self, order_id: str, now: datetime) -> int | None:
+        """Give the order to a new attempt; None where it is no longer due (cancelled, claimed, put back)."""
+        with self.write() as session:
+            order = session.get(Order, order_id)
+            if order is None or Stage(order.stage) not in stages.WORKED or not order.sealed:
+                return None
+            due = order.condition == Condition.QUEUED or (
+                order.condition == Condition.WAITING
+                and order.next_try_at is not None
+                and order.next_try_at <= now
+            )
+            if not due:
+                return None
+            order.attempt += 1
+            self.set_condition(
+                session, order, Condition.RUNNING, who="bridge", text=f"attempt {order.attempt} starts"
+            )
+            return order.attempt
+
+    def still_mine(self, order_id: str, attempt: int) -> bool:
+        """Whether ``attempt`` may go on; a running child is ended when this turns False."""
+        with self.read() as session:
+            row = session.execute(
+                select(Order.attempt, Order.condition).where(Order.id == order_id)
+            ).one_or_none()
+            return row is not None and row == (attempt, Condition.RUNNING)
+
+    # --- an attempt's writes --------------------------------------------------------------------------
+
+    def order(self, order_id: str) -> Order:
+        """A detached copy of the order's row.
+
+        Raises:
+            NotFound: where there is none.
+        """
+        with self.read() as session:
+            return self.get(session, order_id)
+
+    def files(self, order_id: str) -> list[OrderFile]:
+        """Detached rows of the manifest, by path."""
+        with self.read() as session:
+            return list(
+                session.scalars(
+                    select(OrderFile).where(OrderFile.order_id == order_id).order_by(OrderFile.path)
+                )
+            )
+
+    def units(self, order_id: str) -> list[ImportUnit]:
+        """Detached rows of the import units, by index."""
+        with self.read() as session:
+            return list(
+                session.scalars(
+                    select(ImportUnit).where(ImportUnit.order_id == order_id).order_by(ImportUnit.index)
+                )
+            )
+
+    @contextmanager
+    def attempt_write(self, order_id: str, attempt: int) -> Iterator[tuple[Session, Order]]:
+        """A writing transaction that only the order's current attempt may make.
+
+        Raises:
+            StaleAttempt: where it is no longer the current one; nothing is written.
+        """
+        with self.write() as session:
+            yield session, self.fenced(session, order_id, attempt)
+
+    def advance(self, order_id: str, attempt: int, target: Stage, text: str, *, keep_running: bool) -> None:
+        """Compare-and-set to the next stage; the attempt goes on, or leaves the order queued for another.
+
+        Raises:
+            StaleAttempt: where the attempt lost the order.
+            Conflict: where the table forbids it.
+        """
+        with self.attempt_write(order_id, attempt) as (session, order):
+            order.idle_tries = 0
+            self.set_stage(
+                session,
+                order,
+                target,
+                stages.Cause.ATTEMPT,
+                who="bridge",
+                text=text,
+                condition=Condition.RUNNING if keep_running else Condition.QUEUED,
+            )
+            if not keep_running:
+                session.execute(OrderProgress.__table__.delete().where(OrderProgress.order_id == order_id))  # type: ignore[attr-defined]
+
+    def wait(
+        self, order_id: str, attempt: int, reason: Reason, next_try_at: datetime, *, progressed: bool
+    ) -> int:
+        """End the attempt; the next starts at ``next_try_at``. Returns the idle tries in a row."""
+        with self.attempt_write(order_id, attempt) as (session, order):
+            order.idle_tries = 0 if progressed else order.idle_tries + 1
+            self.set_condition(
+                session,
+                order,
+                Condition.WAITING,
+                who="bridge",
+                text=reason.title,
+                reason=reason,
+                next_try_at=next_try_at,
+            )
+            return order.idle_tries
+
+    def attention(self, order_id: str, attempt: int, reason: Reason) -> None:
+        """End the attempt until somebody decides."""
+        with self.attempt_write(order_id, attempt) as (session, order):
+            self.set_condition(
+                session, order, Condition.ATTENTION, who="bridge", text=reason.title, reason=reason
+            )
+
+    def set_progress(self, order_id: str, progress: Progress) -> None:
+        """Overwrite the progress row, outside history and revision. Callers throttle to once a second."""
+        counters = progress.model_dump(mode="json")
+        with Session(self._writer) as session, session.begin():
+            found = session.get(OrderProgress, order_id)
+            if found is None:
+                session.add(OrderProgress(order_id=order_id, progress=counters, at=progress.at))
+            else:
+                found.progress, found.at = counters, progress.at
+        self._notify()
+
+    def progress(self, order_ids: Sequence[str]) -> dict[str, Progress]:
+        """Progress rows of those orders that have one."""
+        with self.read() as session:
+            rows = session.scalars(select(OrderProgress).where(OrderProgress.order_id.in_(order_ids))).all()
+            return {row.order_id: Progress.model_validate(row.progress) for row in rows}
