@@ -104,7 +104,7 @@ class LoopbackSite:
         secret = secrets.token_hex(16)
         self._secret("rsync.pass", secret)
         self._secret("rsyncd.secrets", f"bridge:{secret}")
-        self._secret("omero.pass", "ferry")
+        self._secret("omero.pass", "ferry-sandbox")
 
     def _secret(self, name: str, text: str) -> None:
         path = self.top / name
