@@ -1,17 +1,19 @@
 """Makes a wheel of zeroc-ice for a Python its authors had not seen yet, once, into a cache.
 
-omero-py talks to OMERO through ZeroC Ice 3.6. PyPI holds that release as source only, written for Python up to 3.10:
-``src/Slice.cpp`` includes ``eval.h`` and ``src/Util.cpp`` reads ``PyThreadState.frame``; Python 3.11 has neither.
-Not a line of the source is edited. A compiler wrapper puts an empty ``eval.h`` on the include path and, for
-``Util.cpp`` alone, forces a header in front that answers the old expression through ``PyThreadState_GetFrame``.
+omero-py talks to OMERO through ZeroC Ice 3.6. PyPI holds that release as source only, written for Python up
+to 3.10: ``src/Slice.cpp`` includes ``eval.h`` and ``src/Util.cpp`` reads ``PyThreadState.frame``; Python 3.11
+has neither. Not a line of the source is edited. A compiler wrapper puts an empty ``eval.h`` on the include
+path and, for ``Util.cpp`` alone, forces a header in front that answers the old expression through
+``PyThreadState_GetFrame``.
 
-As shipped (-O3 -g, one file after the other) the build takes about six minutes and gives 35 MB; optimised lightly, without
-debug symbols and on all cores it is under two minutes on two cores and 3 MB.
+As shipped (-O3 -g, one file after the other) the build takes about six minutes and gives 35 MB; optimised
+lightly, without debug symbols and on all cores it is under two minutes on two cores and 3 MB.
 
     python tools/zeroc_ice_wheel.py --into DIR [--log FILE]
 
 prints the wheel's path. A wheel that pip can find (``PIP_FIND_LINKS`` or an index that has one) is used
-instead of building. Needs pip and setuptools in the Python that runs it, g++ and the headers of OpenSSL and bzip2.
+instead of building. Needs pip and setuptools in the Python that runs it, g++ and the headers of OpenSSL
+and bzip2.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ import argparse
 import concurrent.futures
 import contextlib
 import fcntl
+import importlib
 import os
 import runpy
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -39,8 +43,9 @@ from typing import IO, Any
 VERSION = "3.6.5"
 SDIST_SHA256 = "4235ffeb605bcd4e22e716577f7d61e4aa1bc82f65276bb542701a81b7933356"
 
-# The expression in Util.cpp is `PyThreadState_GET()->frame`, a borrowed reference. PyThreadState_GetFrame returns a new one,
-# so the stand-in gives it back at the end of the statement; the running function keeps its own frame alive.
+# The expression in Util.cpp is `PyThreadState_GET()->frame`, a borrowed reference. PyThreadState_GetFrame
+# returns a new one, so the stand-in gives it back at the end of the statement; the running function keeps its
+# frame alive.
 FRAME_HEADER = """\
 #include <Python.h>
 #include <frameobject.h>
@@ -58,6 +63,7 @@ struct FerryThreadState
 """
 
 PROGRESS_SECONDS = 15.0
+DEBIAN_PACKAGES = "apt-get install g++ libssl-dev libbz2-dev python3-dev"
 
 
 class BuildError(Exception):
@@ -88,10 +94,9 @@ def cached_wheel(directory: Path, tag: str | None = None) -> Path | None:
 
 
 def wrapper_script(compilers: Compilers, helpers: Path) -> str:
-    """A POSIX shell compiler that adds the helpers for Python 3.11 and our optimisation after the caller's flags.
+    """A compiler in POSIX shell: adds the helpers for Python 3.11, and our optimisation after the flags given.
 
-    distutils hands one source to a call, so the last C or C++ file among the arguments is that source. C stays C:
-    g++ would compile the bundled preprocessor as C++.
+    distutils hands one source to a call. C stays C: g++ would compile the bundled preprocessor as C++.
     """
     c, cxx, headers = (shlex.quote(text) for text in (compilers.c, compilers.cxx, str(helpers)))
     return f"""\
@@ -120,7 +125,7 @@ def find_compilers(search_path: str | None = None) -> Compilers:
     c = shutil.which("gcc", path=search_path) or shutil.which("cc", path=search_path)
     cxx = shutil.which("g++", path=search_path) or shutil.which("c++", path=search_path)
     if c is None or cxx is None:
-        raise BuildError("No C++ compiler found. On Debian: apt-get install g++ libssl-dev libbz2-dev python3-dev")
+        raise BuildError(f"No C++ compiler found. On Debian: {DEBIAN_PACKAGES}")
     return Compilers(c, cxx)
 
 
@@ -138,7 +143,7 @@ def write_helpers(helpers: Path, compilers: Compilers) -> Path:
 
 
 def build_environment(wrapper: Path, base: Mapping[str, str]) -> dict[str, str]:
-    """The environment for setup.py: our wrapper compiles and links, whatever names this Python was built with."""
+    """The environment for setup.py: our wrapper compiles and links, whatever this Python was built with."""
     environment = dict(base)
     environment.update(
         CC=str(wrapper),
@@ -200,9 +205,10 @@ def parallel_compile(report: Callable[[int, int], None], cores: int) -> Callable
 
 
 def run_setup(into: Path) -> None:
-    """Build the wheel of the source in the working directory. Runs in a process of its own: it patches setuptools."""
-    import setuptools  # noqa: F401  # puts its own distutils in place of the one Python 3.12 dropped
-    from distutils.ccompiler import CCompiler
+    """Build the wheel of the source in the working directory. Patches setuptools: for a process of its own."""
+    # setuptools puts its own distutils in place of the one that Python 3.12 dropped.
+    importlib.import_module("setuptools")
+    compiler: Any = importlib.import_module("distutils.ccompiler").CCompiler
 
     last = time.monotonic()
 
@@ -213,7 +219,7 @@ def run_setup(into: Path) -> None:
             sys.stderr.write(f"    compiled {done} of {total} files\n")
             sys.stderr.flush()
 
-    CCompiler.compile = parallel_compile(report, available_cores())
+    compiler.compile = parallel_compile(report, available_cores())
     sys.argv = ["setup.py", "--quiet", "bdist_wheel", "--dist-dir", str(into)]
     # setup.py expects to be run in its directory, which it then finds as sys.path[0].
     sys.path.insert(0, str(Path.cwd()))
@@ -235,8 +241,8 @@ def pip(arguments: Sequence[str], log: IO[bytes]) -> int:
 
 def download_wheel(into: Path, log: IO[bytes]) -> Path | None:
     """A ready wheel for this Python where pip looks for packages, or None."""
-    requirement = f"zeroc-ice=={VERSION}"
-    if pip(["download", "--no-deps", "--only-binary", "zeroc-ice", "--dest", str(into), requirement], log) != 0:
+    options = ["--no-deps", "--only-binary", "zeroc-ice", "--dest", str(into)]
+    if pip(["download", *options, f"zeroc-ice=={VERSION}"], log) != 0:
         return None
     return next(iter(sorted(into.glob("*.whl"))), None)
 
@@ -249,21 +255,16 @@ def download_source(into: Path, log: IO[bytes]) -> Path:
     """
     requirements = into / "requirements.txt"
     requirements.write_text(f"zeroc-ice=={VERSION} --hash=sha256:{SDIST_SHA256}\n")
-    status = pip(
-        # fmt: off
-        ["download", "--no-deps", "--no-binary", "zeroc-ice", "--no-build-isolation", "--require-hashes",
-         "--dest", str(into), "--requirement", str(requirements)],
-        # fmt: on
-        log,
-    )
+    options = ["--no-deps", "--no-binary", "zeroc-ice", "--no-build-isolation", "--require-hashes"]
+    status = pip(["download", *options, "--dest", str(into), "--requirement", str(requirements)], log)
     archive = into / f"zeroc-ice-{VERSION}.tar.gz"
     if status != 0 or not archive.is_file():
         raise BuildError(
-            f"pip could not fetch the source of zeroc-ice {VERSION}. Check the network and pip's configuration, "
+            f"pip could not fetch the source of zeroc-ice {VERSION}. Check the network and pip's configuration "
             "or put a wheel for this Python into a directory and name it in PIP_FIND_LINKS."
         )
     with tarfile.open(archive) as packed:
-        # No filter argument: Debian 12's Python has none, and the digest above says exactly what is in the archive.
+        # No filter argument: Debian 12's Python has none, and the digest says what is in the archive.
         packed.extractall(into)
     return into / f"zeroc-ice-{VERSION}"
 
@@ -290,21 +291,28 @@ def build(work: Path, log: IO[bytes]) -> Path:
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.PIPE,
+        # A group of its own, so that the compilers can be ended with it.
+        start_new_session=True,
     )
     assert child.stderr is not None
-    # Progress goes to the person, everything else to the log: what compilers say is of use only after a failure.
-    for line in child.stderr:
-        log.write(line)
-        if line.startswith(b"    compiled "):
-            sys.stderr.write(line.decode())
-            sys.stderr.flush()
-    status = child.wait()
+    try:
+        # Progress goes to the person, the rest to the log: compilers' words matter only after a failure.
+        for line in child.stderr:
+            log.write(line)
+            if line.startswith(b"    compiled "):
+                sys.stderr.write(line.decode())
+                sys.stderr.flush()
+        status = child.wait()
+    except BaseException:
+        os.killpg(child.pid, signal.SIGTERM)
+        child.wait()
+        raise
     log.flush()
     wheel = next(iter(sorted(into.glob("*.whl"))), None)
     if status != 0 or wheel is None:
         raise BuildError(
             f"The compiler failed on zeroc-ice {VERSION} (exit status {status}). Usual causes: a missing header "
-            "(apt-get install g++ libssl-dev libbz2-dev python3-dev), less than 1 GB of free memory or disk."
+            f"({DEBIAN_PACKAGES}), or less than 1 GB of free memory or disk."
         )
     return wheel
 
@@ -363,6 +371,8 @@ def main(argv: Sequence[str]) -> int:
         run_setup(into)
         return 0
     log_path: Path = arguments.log or into / "build.log"
+    # As an exception, so that the compilers are ended and the build directory is removed.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         wheel = obtain(into, log_path)
     except BuildError as error:
