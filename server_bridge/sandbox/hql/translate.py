@@ -1,8 +1,8 @@
 """From a syntax tree to one SQL statement over the tables of the model.
 
 Paths through references become joins (implicit ones are inner joins, as with Hibernate); every entity that a query
-names is limited to the rows the caller may see.  ``join fetch`` decides what comes loaded with the objects; as with
-Hibernate it is a real join too, so a fetched collection repeats its parent unless the query says ``distinct``.
+names is limited to the rows the caller may see.  ``join fetch`` decides what comes loaded with the objects, and is a
+real join too: an inner one leaves out what has nothing to fetch.
 """
 
 from __future__ import annotations

@@ -64,16 +64,21 @@ def _rows(call: Call, statement: Statement, hql: str) -> list[Any]:
 
 
 def find_objects(call: Call, hql: str, given: Any) -> list[Any]:
-    """The objects a query selects; repeats stay repeats, as Hibernate does it."""
+    """The objects a query selects.
+
+    A fetched collection does not repeat its owner: omero-py's own queries rely on that without saying ``distinct``
+    (inferred from them, not seen in the server).  Repeats that come from plain joins stay, as with Hibernate.
+    """
     statement, limit, offset = _translate(call, hql, given)
     column = statement.columns[0]
     if len(statement.columns) != 1 or column.entity is None:
         raise usage(f"Query named:\n\t{hql}\nhas returned an incompatible type: it does not select one object")
     ids = [row[0] for row in _rows(call, statement, hql) if row[0] is not None]
+    if statement.fetches_collection:
+        ids = list(dict.fromkeys(ids))
     if limit is not None or offset:
-        unique = list(dict.fromkeys(ids))
         start = offset or 0
-        ids = unique[start : None if limit is None else start + limit]
+        ids = ids[start : None if limit is None else start + limit]
     return load(call.store, call.caller, column.entity, ids, statement.trees[0])
 
 
