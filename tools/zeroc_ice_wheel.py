@@ -94,7 +94,7 @@ def cached_wheel(directory: Path, tag: str | None = None) -> Path | None:
 
 
 def wrapper_script(compilers: Compilers, helpers: Path) -> str:
-    """A compiler in POSIX shell: adds the helpers for Python 3.11, and our optimisation after the flags given.
+    """A compiler in POSIX shell: adds the helpers for Python 3.11, and our optimisation after all flags.
 
     distutils hands one source to a call. C stays C: g++ would compile the bundled preprocessor as C++.
     """
@@ -205,7 +205,7 @@ def parallel_compile(report: Callable[[int, int], None], cores: int) -> Callable
 
 
 def run_setup(into: Path) -> None:
-    """Build the wheel of the source in the working directory. Patches setuptools: for a process of its own."""
+    """Build the wheel of the source in the working directory. Patches setuptools, so in its own process."""
     # setuptools puts its own distutils in place of the one that Python 3.12 dropped.
     importlib.import_module("setuptools")
     compiler: Any = importlib.import_module("distutils.ccompiler").CCompiler
@@ -260,7 +260,7 @@ def download_source(into: Path, log: IO[bytes]) -> Path:
     archive = into / f"zeroc-ice-{VERSION}.tar.gz"
     if status != 0 or not archive.is_file():
         raise BuildError(
-            f"pip could not fetch the source of zeroc-ice {VERSION}. Check the network and pip's configuration "
+            f"pip could not fetch the source of zeroc-ice {VERSION}. Check the network and pip's settings, "
             "or put a wheel for this Python into a directory and name it in PIP_FIND_LINKS."
         )
     with tarfile.open(archive) as packed:
@@ -311,8 +311,8 @@ def build(work: Path, log: IO[bytes]) -> Path:
     wheel = next(iter(sorted(into.glob("*.whl"))), None)
     if status != 0 or wheel is None:
         raise BuildError(
-            f"The compiler failed on zeroc-ice {VERSION} (exit status {status}). Usual causes: a missing header "
-            f"({DEBIAN_PACKAGES}), or less than 1 GB of free memory or disk."
+            f"The compiler failed on zeroc-ice {VERSION} (exit status {status}). Usual causes: "
+            f"a missing header ({DEBIAN_PACKAGES}), or less than 1 GB of free memory or disk."
         )
     return wheel
 
