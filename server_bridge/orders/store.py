@@ -58,13 +58,17 @@ class Store:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """A writing transaction: alone on the database (SQLite) or behind the counter's row lock."""
+    def write(self, *, notify: bool = True) -> Iterator[Session]:
+        """A writing transaction: alone on the database (SQLite) or behind the counter's row lock.
+
+        ``notify=False`` is for what no poller waits for (heartbeats, sessions).
+        """
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
             # Taking the row first serialises all order writers on every database.
             session.execute(update(FeedCounter).where(FeedCounter.id == 1).values(value=FeedCounter.value))
             yield session
-        self._notify()
+        if notify:
+            self._notify()
 
     # --- building blocks inside a write() -------------------------------------------------------------
 
@@ -284,7 +288,8 @@ class Store:
                 condition=Condition.RUNNING if keep_running else Condition.QUEUED,
             )
             if not keep_running:
-                session.execute(OrderProgress.__table__.delete().where(OrderProgress.order_id == order_id))  # type: ignore[attr-defined]
+                session.execute(OrderProgress.__table__.delete().where(OrderProgress.order_id == order_id))
+                # type: ignore[attr-defined]
 
     def wait(
         self, order_id: str, attempt: int, reason: Reason, next_try_at: datetime, *, progressed: bool

@@ -1,0 +1,217 @@
+"""Orders as they are shown: rows of the database become `contract.OrderState`, the same for every reader.
+
+Made for many orders at a time: each table is asked once per page, whatever the page's length. Queues are
+told by workstation, never by person.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from server_bridge.config import SiteConfig
+from server_bridge.contract import (
+    Condition,
+    OrderResult,
+    OrderState,
+    Progress,
+    ProofSummary,
+    QueuePlace,
+    Reason,
+    Receipt,
+    ReceiptStatus,
+    Stage,
+    Target,
+)
+from server_bridge.orders import commands, stages
+from server_bridge.orders.callers import Caller
+from server_bridge.orders.models import ImportUnit, Order, OrderFile, OrderProgress, Workstation
+
+MOST_LEFT_OUT_SHOWN = 100
+_PROOF_STAGES = {Stage.IMPORTING, Stage.PROVING, Stage.ANNOTATING, *stages.PROOF_STAGES}
+NO_WORKSTATION = "the bridge"
+"""How the queue names orders that staff made without a workstation."""
+
+
+def states(session: Session, site: SiteConfig, orders: Sequence[Order], caller: Caller) -> list[OrderState]:
+    """The orders' states, in their order. The caller must be allowed to see each of them."""
+    names = _workstation_names(session, orders)
+    progress = progress_of(session, [order.id for order in orders if order.condition == Condition.RUNNING])
+    proofs = _proofs(session, [order.id for order in orders if order.stage in _PROOF_STAGES])
+    started = _units_started(session, [order.id for order in orders if order.stage == Stage.IMPORTING])
+    queued = {order.id for order in orders if is_queued(order)}
+    places = queue_places(session, queued) if queued else {}
+    return [
+        _state(session, site, order, caller, names, progress, proofs, started, places) for order in orders
+    ]
+
+
+def _state(
+    session: Session,
+    site: SiteConfig,
+    order: Order,
+    caller: Caller,
+    names: dict[str, str],
+    progress: dict[str, Progress],
+    proofs: dict[str, ProofSummary],
+    started: set[str],
+    places: dict[str, QueuePlace],
+) -> OrderState:
+    facts = commands.Facts(
+        stage=Stage(order.stage),
+        condition=Condition(order.condition),
+        sealed=order.sealed,
+        asks_left_out=order.asks_left_out,
+        units_started=order.id in started,
+        is_staff=caller.is_staff,
+    )
+    share = site.share(order.share)
+    not_before = None
+    if order.proven_at is not None and share is not None and order.stage == Stage.PROVEN:
+        not_before = order.proven_at + timedelta(days=share.hold_days)
+    return OrderState(
+        id=UUID(order.id),
+        revision=order.revision,
+        person=order.person,
+        workstation=names.get(order.workstation_id or "", ""),
+        share=order.share,
+        path=order.path,
+        kind=order.kind,
+        label=order.label,
+        target=Target.model_validate(order.target),
+        stage=order.stage,
+        condition=order.condition,
+        reason=_reason(order, site),
+        stage_since=order.stage_since,
+        created_at=order.created_at,
+        updated_at=order.updated_at,
+        manifest_revision=order.manifest_revision,
+        sealed=order.sealed,
+        file_count=order.file_count,
+        size_bytes=order.size_bytes,
+        progress=progress.get(order.id),
+        queue=places.get(order.id),
+        result=OrderResult.model_validate(order.result) if order.result else None,
+        proof=proofs.get(order.id),
+        left_out=tuple(commands.left_out_paths(session, order.id, MOST_LEFT_OUT_SHOWN))
+        if order.asks_left_out
+        else (),
+        allowed_commands=tuple(kind.value for kind in commands.offered(facts))
+        if caller.may_command(order)
+        else (),
+        proven_at=order.proven_at,
+        released_at=order.released_at,
+        release_not_before=not_before,
+    )
+
+
+def _reason(order: Order, site: SiteConfig) -> Reason | None:
+    if not order.reason:
+        return None
+    reason = Reason.model_validate(order.reason)
+    return reason if reason.contact else reason.model_copy(update={"contact": site.contact})
+
+
+def is_queued(order: Order) -> bool:
+    """Whether the order stands in a queue and only waits for its turn."""
+    return order.sealed and order.condition == Condition.QUEUED and Stage(order.stage) in stages.WORKED
+
+
+def queue_places(session: Session, wanted: set[str]) -> dict[str, QueuePlace]:
+    """How many orders come before each of ``wanted``: those that run and those that queued earlier.
+
+    Pulls queue per share, imports for the whole bridge, as the dispatcher starts them.
+    """
+    rows = session.execute(
+        select(Order.id, Order.stage, Order.share, Workstation.name)
+        .outerjoin(Workstation, Workstation.id == Order.workstation_id)
+        .where(
+            Order.stage.in_(sorted(stages.WORKED)),
+            Order.condition.in_([Condition.QUEUED, Condition.RUNNING]),
+            Order.sealed.is_(True),
+        )
+        .order_by(Order.condition == Condition.QUEUED, Order.created_at, Order.id)
+    ).all()
+    ahead: dict[str, Counter[str]] = defaultdict(Counter)
+    found: dict[str, QueuePlace] = {}
+    for order_id, stage, share, name in rows:
+        lane = f"pull {share}" if Stage(stage) in stages.TRANSFER_STAGES else "import"
+        if order_id in wanted:
+            by_workstation = dict(ahead[lane])
+            found[order_id] = QueuePlace(
+                ahead=sum(by_workstation.values()), ahead_by_workstation=by_workstation
+            )
+        ahead[lane][name or NO_WORKSTATION] += 1
+    return found
+
+
+def _workstation_names(session: Session, orders: Sequence[Order]) -> dict[str, str]:
+    ids = {order.workstation_id for order in orders if order.workstation_id}
+    if not ids:
+        return {}
+    rows = session.execute(select(Workstation.id, Workstation.name).where(Workstation.id.in_(sorted(ids))))
+    return {row.id: row.name for row in rows}
+
+
+def progress_of(session: Session, ids: Sequence[str]) -> dict[str, Progress]:
+    """The running counters of those orders."""
+    if not ids:
+        return {}
+    rows = session.scalars(select(OrderProgress).where(OrderProgress.order_id.in_(ids))).all()
+    return {row.order_id: Progress.model_validate(row.progress) for row in rows}
+
+
+def _units_started(session: Session, ids: Sequence[str]) -> set[str]:
+    if not ids:
+        return set()
+    return set(
+        session.scalars(
+            select(ImportUnit.order_id)
+            .where(
+                ImportUnit.order_id.in_(ids),
+                (ImportUnit.state != "pending") | ImportUnit.fileset_id.is_not(None),
+            )
+            .distinct()
+        ).all()
+    )
+
+
+def _proofs(session: Session, ids: Sequence[str]) -> dict[str, ProofSummary]:
+    if not ids:
+        return {}
+    rows = session.execute(
+        select(OrderFile.order_id, OrderFile.status, func.count())
+        .where(OrderFile.order_id.in_(ids))
+        .group_by(OrderFile.order_id, OrderFile.status)
+    ).all()
+    counts: dict[str, dict[str, int]] = defaultdict(dict)
+    for order_id, status, count in rows:
+        counts[order_id][ReceiptStatus(status).value] = count
+    return {
+        order_id: ProofSummary.model_validate({"files": sum(found.values()), **found})
+        for order_id, found in counts.items()
+    }
+
+
+def receipt(row: OrderFile) -> Receipt:
+    """One file's receipt. ``same_inode`` is what the proving step committed: it stores device and inode only
+    where staged and managed names were one."""
+    return Receipt(
+        path=row.path,
+        size_bytes=row.size_bytes,
+        mtime_ns=row.mtime_ns,
+        status=ReceiptStatus(row.status),
+        rule=row.rule,
+        sha1=row.sha1,
+        omero_sha1=row.omero_sha1,
+        fileset_id=row.fileset_id,
+        original_file_id=row.original_file_id,
+        managed_path=row.managed_path,
+        same_inode=row.status == ReceiptStatus.PROVEN and row.inode is not None,
+        proven_at=row.proven_at,
+    )
