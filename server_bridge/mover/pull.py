@@ -32,6 +32,9 @@ from server_bridge.mover.sources import Source
 from server_bridge.mover.verdict import Verdict, VerdictKind
 from server_bridge.pipeline.processes import ChildResult, ProcessRunner, RunLock, StopSignal
 
+_SWEEP_SECONDS = 0.25
+_SWEEP_MISSES = 8
+
 
 @dataclass(frozen=True)
 class WantedFile:
@@ -184,6 +187,7 @@ class _Shard:
     files: list[WantedFile]
     progress_bytes: int = 0
     confirmed_bytes: int = 0
+    swept_at: float = 0.0
     announced: dict[str, str] = field(default_factory=dict)
     result: ChildResult | None = None
     error: BaseException | None = None
@@ -217,6 +221,7 @@ class _Pull:
     _shards: list[_Shard] = field(default_factory=list)
     _guard: threading.RLock = field(default_factory=threading.RLock)
     _abort: threading.Event = field(default_factory=threading.Event)
+    _root: str = ""
     _folders: set[str] = field(default_factory=set)
     _base_bytes: int = 0
     _shown_bytes: int = -1
@@ -224,6 +229,7 @@ class _Pull:
     _shown_at: float = 0.0
 
     def __post_init__(self) -> None:
+        self._root = f"{self.staging_dir}/"
         self._folders = {".", ""}
         for path in self.files:
             folder = path.rpartition("/")[0]
@@ -240,10 +246,9 @@ class _Pull:
             return verdict.DONE
         folders = staging.make_directories(self.staging_dir, self.files)
         for wanted in todo:
-            path = self.staging_dir / wanted.path
-            if staging.is_complete(path, wanted.size_bytes, wanted.mtime_s):
-                staging.demote(path)
-        pending = {self.staging_dir / wanted.path for wanted in todo}
+            if staging.is_complete(self._root + wanted.path, wanted.size_bytes, wanted.mtime_s):
+                staging.demote(self.staging_dir / wanted.path)
+        pending = {self._root + wanted.path for wanted in todo}
         staging.adopt_leftovers(sorted(folders), pending.__contains__)
         lacking = staging.lacking_space(
             sum(wanted.size_bytes for wanted in todo),
@@ -269,7 +274,7 @@ class _Pull:
         """Sort out what is there already, without touching anything."""
         todo = []
         for wanted in self.files.values():
-            path = self.staging_dir / wanted.path
+            path = self._root + wanted.path
             digest = known.get(wanted.path)
             if digest and staging.is_complete(path, wanted.size_bytes, wanted.mtime_s):
                 self.confirmed[wanted.path] = _pulled(wanted, digest)
@@ -339,7 +344,7 @@ class _Pull:
                 stdout_limit_bytes=1 << 12,
             )
             with self._guard:
-                self._confirm(shard, set())
+                self._confirm(shard, last=True)
         except BaseException as error:  # noqa: BLE001 - raised by the caller's thread once the other shards ended
             shard.error = error
             self._abort.set()
@@ -359,6 +364,7 @@ class _Pull:
                 self._announce(shard, line)
             else:
                 return
+            self._confirm(shard)
             self._report()
 
     def _announce(self, shard: _Shard, line: output.FileLine) -> None:
@@ -370,26 +376,38 @@ class _Pull:
         if path not in self.files:
             self.unlisted.add(path)
             return
-        if line.sha1 is not None:
+        if line.sha1 is not None and line.size_bytes == self.files[path].size_bytes:
             shard.announced[path] = line.sha1
             self.moved = True
         else:
             shard.announced.pop(path, None)
             if line.verification_failed:
                 self.reasons[path] = PendingFile(path, "verification_failed", "The digests differ.")
-        # rsync renames a file before it writes the next one's line: all but this one can be confirmed now.
-        self._confirm(shard, {path})
 
-    def _confirm(self, shard: _Shard, leave: set[str]) -> None:
-        for path in [path for path in shard.announced if path not in leave]:
+    def _confirm(self, shard: _Shard, *, last: bool = False) -> None:
+        """Confirm announced files by a look at their final names, in the order of their lines.
+
+        Lines run ahead of the renames by a few files, so a sweep ends after some names that are not there
+        yet; and it is made a few times a second only: then each file costs about one lstat.
+        """
+        now = time.monotonic()
+        if not last and now - shard.swept_at < _SWEEP_SECONDS:
+            return
+        shard.swept_at = now
+        arrived: list[PulledFile] = []
+        misses = 0
+        for path, sha1 in shard.announced.items():
             wanted = self.files[path]
-            if not staging.is_complete(self.staging_dir / path, wanted.size_bytes, wanted.mtime_s):
-                continue
-            pulled = _pulled(wanted, shard.announced.pop(path))
-            shard.confirmed_bytes += wanted.size_bytes
-            self.reasons.pop(path, None)
-            if path not in self.confirmed:
-                self.confirmed[path] = pulled
+            if staging.is_complete(self._root + path, wanted.size_bytes, wanted.mtime_s):
+                arrived.append(_pulled(wanted, sha1))
+            elif not last and (misses := misses + 1) >= _SWEEP_MISSES:
+                break
+        for pulled in arrived:
+            del shard.announced[pulled.path]
+            shard.confirmed_bytes += pulled.size_bytes
+            self.reasons.pop(pulled.path, None)
+            if pulled.path not in self.confirmed:
+                self.confirmed[pulled.path] = pulled
                 self.new_files += 1
                 if self.on_file is not None:
                     self.on_file(pulled)
@@ -415,7 +433,7 @@ class _Pull:
         """Find the reason of a file that is pending and that rsync did not name."""
         if wanted.path in self.confirmed or wanted.path in self.reasons:
             return
-        found = staging.look(self.staging_dir / wanted.path)
+        found = staging.look(self._root + wanted.path)
         if found is not None:
             self.reasons[wanted.path] = PendingFile(
                 wanted.path,

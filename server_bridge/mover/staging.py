@@ -62,7 +62,7 @@ def lacking_space(
     return None
 
 
-def is_complete(path: Path, size_bytes: int, mtime_s: int) -> bool:
+def is_complete(path: Path | str, size_bytes: int, mtime_s: int) -> bool:
     """Whether the final name is a regular file of exactly this size and, in whole seconds, this mtime."""
     found = look(path)
     return (
@@ -73,10 +73,10 @@ def is_complete(path: Path, size_bytes: int, mtime_s: int) -> bool:
     )
 
 
-def look(path: Path) -> os.stat_result | None:
+def look(path: Path | str) -> os.stat_result | None:
     """lstat, or None when there is no such name."""
     try:
-        return path.lstat()
+        return os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -110,7 +110,7 @@ def make_directories(staging_dir: Path, paths: Iterable[str]) -> set[Path]:
     return folders
 
 
-def adopt_leftovers(folders: Iterable[Path], wanted: Callable[[Path], bool]) -> int:
+def adopt_leftovers(folders: Iterable[Path], wanted: Callable[[str], bool]) -> int:
     """Turn what killed runs left in these folders into partial files; return how many.
 
     Call it only when no rsync runs on the directory. ``wanted`` tells whether a final name is still to be
@@ -120,7 +120,7 @@ def adopt_leftovers(folders: Iterable[Path], wanted: Callable[[Path], bool]) -> 
     for folder in folders:
         for leftover, name in _leftovers(folder):
             target = folder / PARTIAL_DIR / name
-            if wanted(folder / name) and _is_larger(leftover, target):
+            if wanted(f"{folder}/{name}") and _is_larger(leftover, target):
                 _move_to_partial(leftover, target)
                 adopted += 1
             else:

@@ -57,23 +57,26 @@ _T, _P, _S, _R = VerdictKind.TRANSIENT, VerdictKind.PERMANENT, VerdictKind.SPACE
 _TEXTS: tuple[tuple[str, VerdictKind, str, str, str], ...] = (
     (r"max connections \(\d+\) reached", _T, "share_busy", "The buffer serves too many transfers", _AWAY),
     (r"configured to refuse", _P, "rsync_refused", "The buffer's rsync refuses our options", _SITE),
+    # Before rrsync's refusals: its own words for a disk that is not mounted.
+    (r"Restricted directory does not exist|rrsync error: .*No such file", _T, "share_away",
+     "The buffer's disk is not there", _AWAY),
     (r"option .* has been disabled|rrsync error|rsync-ssl error", _P, "rsync_refused",
      "The buffer's rrsync refuses the request", _SITE),
-    (r"auth failed on module|password file must|Permission denied \((?:publickey|password|key)|"
-     r"Too many authentication failures|invalid auth|password-file", _P, "share_auth_failed",
+    (r"auth failed on module|Permission denied \((?:publickey|password|key)|"
+     r"Too many authentication failures|password file", _P, "share_auth_failed",
      "The buffer does not accept the bridge's key or password", _SITE),
     (r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED|No .* host key is known", _P,
      "share_host_key", "The buffer's host key is not the known one",
      "Staff must check that this is the right host and update the known host keys."),
     (r"Unknown module|access denied to", _P, "share_unknown",
      "The buffer does not know this share, or not this bridge", _SITE),
-    (r"@ERROR: chroot failed|@ERROR: chdir failed|@ERROR: .*No such file", _T, "share_away",
+    (r"@ERROR: (?:chroot|chdir) failed|\[sender\] change_dir .* failed: No such file", _T, "share_away",
      "The buffer's disk is not there", _AWAY),
     # "Bad configuration option", a missing -F file: ssh itself, before any connection (rc 255 like an
     # outage).
     (r"Bad configuration option|Can't open user config file|terminating, \d+ bad configuration|"
-     r"Load key .*: (?:invalid format|error in libcrypto)|UNPROTECTED PRIVATE KEY FILE", _P, "ssh_configuration",
-     "The bridge's ssh configuration for this share is not usable", _SITE),
+     r"Load key .*: (?:invalid format|error in libcrypto)|UNPROTECTED PRIVATE KEY FILE", _P,
+     "ssh_configuration", "The bridge's ssh configuration for this share is not usable", _SITE),
     (r"No space left on device|Disk quota exceeded", _S, "staging_full", "The staging disk is full",
      "Staff must free space on the staging disk; the order goes on by itself."),
     (r"Read-only file system", _P, "staging_unwritable", "The staging disk cannot be written",
