@@ -1,7 +1,8 @@
 """The directory that lets the ``omero`` command import into the sandbox without Java.
 
-``omero import`` wants an OMERODIR with a jar and a logging configuration, and a ``java`` on PATH.  The sandbox writes
-all of them below ``DATA/client``; whoever runs the command sets OMERODIR to it and puts its ``bin`` first on PATH.
+``omero import`` wants an OMERODIR with a jar and a logging configuration, and a ``java`` on PATH. The
+sandbox writes all of them below ``DATA/client``; whoever runs the command sets OMERODIR to it and puts its
+``bin`` first on PATH.
 """
 
 from __future__ import annotations

@@ -1,29 +1,30 @@
 """Named places where the sandbox can be made to fail, for tests and for training.
 
-A fault is a file ``DATA/faults/<point>`` that any process may write; the sandbox and its import command look at it
-when they come to that point and use it up.
+A fault is a file ``DATA/faults/<point>`` that any process may write; the sandbox and its import command look
+at it when they come to that point and use it up.
 
-=================  ==========================================================  =====================
-point              where                                                       who is hit
-=================  ==========================================================  =====================
-login              a client signs in or joins                                  the server
-anycall            any remote call after the login                             the server
-server.<op>        one remote operation, such as ``server.verifyUpload``       the server
-scan               the import command looks at a file                          the import command
-importFileset      before the fileset is created                               the import command
-check36            the 36-byte check of the repository                         the import command
-link               the hard link is made (or the file uploaded)                the import command
-checkTarget        the server is asked for the size of the linked file         the import command
-hash               the client's checksum                                       the import command
-verifyUpload       before the hashes are handed over                           the import command
-wait               after the hashes were accepted, while the server imports    the import command
-step1 ... step5    the five steps of the import on the server                  the server
-output             the results are printed                                     the import command
-=================  ==========================================================  =====================
+=================  ==================================================  ==================
+point              where                                               who is hit
+=================  ==================================================  ==================
+login              a client signs in or joins                          the server
+anycall            any remote call after the login                     the server
+server.<op>        one remote operation, as ``server.verifyUpload``    the server
+scan               the import command looks at a file                  the import command
+importFileset      before the fileset is created                       the import command
+check36            the 36-byte check of the repository                 the import command
+link               the hard link is made (or the file uploaded)        the import command
+checkTarget        the server is asked for the linked file's size      the import command
+hash               the client's checksum                               the import command
+verifyUpload       before the hashes are handed over                   the import command
+wait               the hashes are accepted, the server imports         the import command
+step1 ... step5    the five steps of the import on the server          the server
+output             the results are printed                             the import command
+=================  ==================================================  ==================
 
-Modes: ``fail`` raises there, ``kill`` ends the process that comes there with SIGKILL, ``delay:SECONDS`` waits,
-``wrong_hash`` (at ``hash``) reports a checksum that is not the file's.  ``match`` limits a fault to client paths (for
-``anycall`` and ``login``: operation or user names) that contain it; ``count`` is how often it strikes, -1 for ever.
+Modes: ``fail`` raises there, ``kill`` ends the process that comes there with SIGKILL, ``delay:SECONDS``
+waits, ``wrong_hash`` (at ``hash``) reports a checksum that is not the file's.  ``match`` limits a fault to client
+paths (for ``anycall`` and ``login``: operation or user names) that contain it; ``count`` is how often it
+strikes, -1 for ever.
 """
 
 from __future__ import annotations
@@ -93,7 +94,10 @@ class Faults:
         self.directory = data_dir / "faults"
 
     def take(self, point: str, subject: str = "") -> str | None:
-        """The mode of the fault armed at this point for this subject, used up by one; None when there is none."""
+        """The mode of the fault armed at this point for this subject, used up by one.
+
+        None when there is none.
+        """
         path = self.directory / point
         if not path.exists():
             return None
@@ -112,7 +116,10 @@ class Faults:
             return str(fault["mode"])
 
     def strike(self, point: str, subject: str = "") -> str | None:
-        """Come to a point: wait, die or raise FaultError as armed; returns any other mode for the caller to act on."""
+        """Come to a point: wait, die or raise FaultError as armed.
+
+        Returns any other mode for the caller to act on.
+        """
         mode = self.take(point, subject)
         if mode is None:
             return None

@@ -1,8 +1,9 @@
 """Deleting with all that hangs on it, as OMERO's Delete2 does.
 
-From the targets the graph is followed to what cannot live without them (links, pixels, wells, used files) and, as
-OMERO does, refused where something would be left split: images of one fileset go together or not at all.  Comments,
-key-value pairs and the like go with the last object they describe; tags, terms and attached files stay.
+From the targets the graph is followed to what cannot live without them (links, pixels, wells, used files)
+and, as OMERO does, refused where something would be left split: images of one fileset go together or not at
+all. Comments, key-value pairs and the like go with the last object they describe; tags, terms and attached
+files stay.
 """
 
 from __future__ import annotations
@@ -40,7 +41,11 @@ OWNED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "Roi": (("annotationLinks",), ()),
 }
 # A dataset's images and a project's datasets go with it when no other container holds them.
-CONTENTS = {"Project": ("datasetLinks", "Dataset"), "Dataset": ("imageLinks", "Image"), "Screen": ("plateLinks", "Plate")}
+CONTENTS = {
+    "Project": ("datasetLinks", "Dataset"),
+    "Dataset": ("imageLinks", "Image"),
+    "Screen": ("plateLinks", "Plate"),
+}
 
 SHARED_ANNOTATIONS = frozenset({"TagAnnotation", "TermAnnotation", "FileAnnotation"})
 
@@ -85,7 +90,9 @@ class Graph:
         )
         for row in rows:
             if row["id"] not in images:
-                gone = next(one["id"] for one in rows if one["fileset"] == row["fileset"] and one["id"] in images)
+                gone = next(
+                    one["id"] for one in rows if one["fileset"] == row["fileset"] and one["id"] in images
+                )
                 raise GraphError(
                     f"within Fileset[{row['fileset']}] may not delete Image[{gone}]"
                     f" while Image[{row['id']}] is not deleted"
@@ -203,14 +210,16 @@ PACKAGES = {
     "StatsInfo": "stats",
     "Roi": "roi",
 } | dict.fromkeys(
-    [name for name in ENTITIES if name.endswith("Annotation") or name.endswith("AnnotationLink")], "annotations"
+    [name for name in ENTITIES if name.endswith("Annotation") or name.endswith("AnnotationLink")],
+    "annotations",
 )
 
 
 def delete_graph(call: Call, targets: dict[str, list[int]], dry_run: bool) -> dict[str, list[int]]:
     """Delete (or only say what would go); raises GraphError where it is not allowed.
 
-    Files go after the rows: a process killed in between leaves a file that nobody knows, never a row without file.
+    Files go after the rows: a process killed in between leaves a file that nobody knows, never a row
+    without file.
     """
     with call.store.transaction():
         graph = Graph(call)
@@ -220,7 +229,9 @@ def delete_graph(call: Call, targets: dict[str, list[int]], dry_run: bool) -> di
                 raise usage(f"The sandbox cannot delete {name}")
             for row_id in ids:
                 visible = call.caller.visible_sql("t") if of.details else "1"
-                known = call.store.value(f'SELECT 1 FROM "{of.table}" AS t WHERE id = ? AND {visible}', [row_id])
+                known = call.store.value(
+                    f'SELECT 1 FROM "{of.table}" AS t WHERE id = ? AND {visible}', [row_id]
+                )
                 if known is None:
                     raise GraphError(f"cannot read {name}: {row_id}")
                 graph.add(of, row_id)

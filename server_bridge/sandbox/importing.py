@@ -1,7 +1,8 @@
 """The five steps of an import that run on the server, in the background.
 
-At most five imports run at once, as with OMERO's default of background threads; the rest waits.  A step that fails
-leaves what the steps before it made: after the first one there are images even though the import is reported failed.
+At most five imports run at once, as with OMERO's default of background threads; the rest waits. A step that
+fails leaves what the steps before it made: after the first one there are images even though the import is
+reported failed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
     from server_bridge.sandbox.servants.core import Call
 
 BACKGROUND_THREADS = 5
-STEPS = ("METADATA_IMPORTED", "PIXELDATA_PROCESSED", "THUMBNAILS_GENERATED", "METADATA_PROCESSED", "OBJECTS_RETURNED")
+STEPS = (
+    "METADATA_IMPORTED",
+    "PIXELDATA_PROCESSED",
+    "THUMBNAILS_GENERATED",
+    "METADATA_PROCESSED",
+    "OBJECTS_RETURNED",
+)
 
 _pool = ThreadPoolExecutor(BACKGROUND_THREADS, thread_name_prefix="import")
 
@@ -97,7 +104,7 @@ def _run(work: Import) -> None:
         response = _failure(work, error.name, str(error))
     except FaultError as error:
         response = _failure(work, "import-request-failure", str(error))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - logged, and told to the client
         log.exception("import of fileset %d failed", work.fileset_id)
         response = _failure(work, "import-request-failure", f"{type(error).__name__}: {error}")
     work.handle.finish(response)
@@ -151,7 +158,9 @@ def _check_target(work: Import) -> None:
         raise ImportFailedError("import-request-failure", f"{of.name} {target.id.val} is gone")
     row = rows[0]
     if row["details_group"] != work.caller.group_id:
-        raise ImportFailedError("import-request-failure", f"MIXED GROUP: {of.name} {row['id']} is in another group")
+        raise ImportFailedError(
+            "import-request-failure", f"MIXED GROUP: {of.name} {row['id']} is in another group"
+        )
     if not work.caller.may(Action.LINK, row["details_owner"], row["details_group"]):
         raise ImportFailedError(
             "import-request-failure", f"Group is READ-ONLY. Cannot link to object: {of.name}:Id_{row['id']}"

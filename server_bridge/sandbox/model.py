@@ -1,20 +1,20 @@
 """The part of OMERO's data model that the sandbox keeps, as data.
 
-One :class:`Entity` describes a class of ``omero.model``: its table, its plain properties, what it refers to and which
-collections point back at it.  Everything else (the schema, the HQL translator, the conversion from rows to
-``omero.model`` objects and back, permissions, deletion) is derived from these descriptions, so that a class is added
-in one place.
+One :class:`Entity` describes a class of ``omero.model``: its table, its plain properties, what it refers to
+and which collections point back at it. Everything else (the schema, the HQL translator, the conversion from
+rows to ``omero.model`` objects and back, permissions, deletion) is derived from these descriptions, so that
+a class is added in one place.
 
-Column names are the property names of OMERO.  Annotations and jobs live in one table per family, as their ids are
-shared inside the family; ``kind`` names the class.
+Column names are the property names of OMERO. Annotations and jobs live in one table per family, as their
+ids are shared inside the family; ``kind`` names the class.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-# Property types, as the SQL affinity they are stored with.  Times are integers: milliseconds since the epoch, UTC,
-# exactly what omero.RTime carries.
+# Property types, as the SQL affinity they are stored with.  Times are integers: milliseconds since the epoch,
+# UTC, exactly what omero.RTime carries.
 SQL_TYPES = {
     "str": "TEXT",
     "int": "INTEGER",
@@ -116,14 +116,16 @@ _entity("ExternalInfo", "entityId:long entityType:str lsid:str uuid:str")
 _entity(
     "Experimenter",
     "omeName:str firstName:str middleName:str lastName:str institution:str email:str ldap:bool",
-    manies="groupExperimenterMap=GroupExperimenterMap.child# annotationLinks=ExperimenterAnnotationLink.parent",
+    manies="groupExperimenterMap=GroupExperimenterMap.child#"
+    " annotationLinks=ExperimenterAnnotationLink.parent",
     details=False,
     maps=("config",),
 )
 _entity(
     "ExperimenterGroup",
     "name:str description:str ldap:bool permissions:str",
-    manies="groupExperimenterMap=GroupExperimenterMap.parent annotationLinks=ExperimenterGroupAnnotationLink.parent",
+    manies="groupExperimenterMap=GroupExperimenterMap.parent"
+    " annotationLinks=ExperimenterGroupAnnotationLink.parent",
     details=False,
     maps=("config",),
 )
@@ -165,11 +167,19 @@ _entity("FilesetEntry", "clientPath:str", "fileset:Fileset originalFile:Original
 _family(
     "Job",
     "job",
-    "username:str groupname:str type:str message:str submitted:time scheduledFor:time started:time finished:time",
+    "username:str groupname:str type:str message:str submitted:time scheduledFor:time"
+    " started:time finished:time",
     "status:JobStatus",
     "originalFileLinks=JobOriginalFileLink.parent",
     dict.fromkeys(
-        ("UploadJob", "MetadataImportJob", "PixelDataJob", "ThumbnailGenerationJob", "IndexingJob", "ScriptJob"),
+        (
+            "UploadJob",
+            "MetadataImportJob",
+            "PixelDataJob",
+            "ThumbnailGenerationJob",
+            "IndexingJob",
+            "ScriptJob",
+        ),
         "Job",
     ),
 )
@@ -192,16 +202,16 @@ _entity("ProjectDatasetLink", "", "parent:Project child:Dataset")
 _entity("DatasetImageLink", "", "parent:Dataset child:Image")
 _entity(
     "Screen",
-    "name:str description:str type:str protocolIdentifier:str protocolDescription:str reagentSetIdentifier:str"
-    " reagentSetDescription:str",
+    "name:str description:str type:str protocolIdentifier:str protocolDescription:str"
+    " reagentSetIdentifier:str reagentSetDescription:str",
     "",
     "plateLinks=ScreenPlateLink.parent annotationLinks=ScreenAnnotationLink.parent",
 )
 _entity("ScreenPlateLink", "", "parent:Screen child:Plate")
 _entity(
     "Plate",
-    "name:str description:str status:str externalIdentifier:str rows:int columns:int columnNamingConvention:str"
-    " rowNamingConvention:str defaultSample:int",
+    "name:str description:str status:str externalIdentifier:str rows:int columns:int "
+    " columnNamingConvention:str rowNamingConvention:str defaultSample:int",
     "",
     "screenLinks=ScreenPlateLink.child wells=Well.plate plateAcquisitions=PlateAcquisition.plate"
     " annotationLinks=PlateAnnotationLink.parent",
@@ -252,8 +262,8 @@ _entity("Roi", "name:str description:str", "image:Image", "annotationLinks=RoiAn
 _family(
     "Annotation",
     "annotation",
-    "ns:str name:str description:str textValue:str longValue:long doubleValue:double boolValue:bool timeValue:time"
-    " termValue:str",
+    "ns:str name:str description:str textValue:str longValue:long doubleValue:double boolValue:bool"
+    " timeValue:time termValue:str",
     "file:OriginalFile",
     "annotationLinks=AnnotationAnnotationLink.parent",
     {
@@ -299,7 +309,10 @@ ABSTRACT = frozenset(
 
 
 def entity(name: str) -> Entity | None:
-    """The entity of that class name; OMERO also takes the name of the implementation class, with a final ``I``."""
+    """The entity of that class name.
+
+    OMERO also takes the name of the implementation class, with a final ``I``.
+    """
     name = name.rpartition(".")[2]
     found = ENTITIES.get(name)
     if found is None and name.endswith("I"):
@@ -330,7 +343,8 @@ def schema() -> list[str]:
             columns += [f"{column} INTEGER" for column, _ in DETAILS_REFS.values()]
         statements.append(f'CREATE TABLE IF NOT EXISTS "{item.table}" ({", ".join(columns)})')
         statements += [
-            f'CREATE INDEX IF NOT EXISTS "{item.table}_{name}" ON "{item.table}" ("{name}")' for name in item.refs
+            f'CREATE INDEX IF NOT EXISTS "{item.table}_{name}" ON "{item.table}" ("{name}")'
+            for name in item.refs
         ]
     statements += [
         "CREATE TABLE IF NOT EXISTS named_value ("

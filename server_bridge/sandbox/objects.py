@@ -1,8 +1,8 @@
 """From rows to ``omero.model`` objects: loaded graphs with unloaded references at their edges.
 
-A tree says what comes loaded: ``{"child": {"annotationLinks": {}}, "details.owner": {}}``.  Everything else is what
-OMERO sends for it: an unloaded object for a reference, an unloaded collection.  One row becomes one Python object in
-a graph, so that links find their parents again.
+A tree says what comes loaded: ``{"child": {"annotationLinks": {}}, "details.owner": {}}``. Everything else
+is what OMERO sends for it: an unloaded object for a reference, an unloaded collection. One row becomes one
+Python object in a graph, so that links find their parents again.
 """
 
 from __future__ import annotations

@@ -62,7 +62,9 @@ class People:
 
     # -- making people
 
-    def add_group(self, name: str, permissions: str, description: str = "", fixed_id: int | None = None) -> int:
+    def add_group(
+        self, name: str, permissions: str, description: str = "", fixed_id: int | None = None
+    ) -> int:
         values = {"name": name, "permissions": permissions, "description": description, "ldap": False}
         if fixed_id is not None:
             values["id"] = fixed_id
@@ -99,5 +101,6 @@ class People:
                 "SELECT COALESCE(MIN(position) - 1, 0) FROM groupexperimentermap WHERE child = ?", [user]
             )
             self.store.execute(
-                "UPDATE groupexperimentermap SET position = ? WHERE parent = ? AND child = ?", [first, group, user]
+                "UPDATE groupexperimentermap SET position = ? WHERE parent = ? AND child = ?",
+                [first, group, user],
             )

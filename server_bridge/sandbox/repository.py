@@ -1,7 +1,7 @@
 """The managed repository on disk: where imported files live and how their checksums are made.
 
-Directories and files are made with the process's umask, as OMERO does; removing a file removes one name only, so a
-staged hard link keeps the bytes.
+Directories and files are made with the process's umask, as OMERO does; removing a file removes one name
+only, so a staged hard link keeps the bytes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ class RepositoryError(Exception):
 
 
 def checksum(path: Path, hasher: str) -> str:
-    """The checksum of a file as OMERO writes it; raises RepositoryError for an algorithm the sandbox lacks."""
+    """The checksum of a file as OMERO writes it.
+
+    Raises RepositoryError for an algorithm the sandbox lacks.
+    """
     if hasher == "File-Size-64":
         return f"{path.stat().st_size:016x}"
     if hasher in ("CRC-32", "Adler-32"):
@@ -59,7 +62,9 @@ class Repository:
         self.row_id = self._register()
 
     def _register(self) -> int:
-        known = self.store.row("SELECT * FROM originalfile WHERE mimetype = 'Repository' AND hash = ?", [self.uuid])
+        known = self.store.row(
+            "SELECT * FROM originalfile WHERE mimetype = 'Repository' AND hash = ?", [self.uuid]
+        )
         path = f"{self.root.parent}/"
         if known is not None:
             self.store.execute(
@@ -87,9 +92,15 @@ class Repository:
         return self.root.joinpath(*pure.parts)
 
     def new_directory(self, caller: Caller, now: datetime | None = None) -> str:
-        """Make the directory of a new fileset; ``%user%_%userId%//%year%-%month%/%day%/%time%`` with a final slash."""
+        """Make the directory of a new fileset.
+
+        ``%user%_%userId%//%year%-%month%/%day%/%time%`` with a final slash.
+        """
         now = now or datetime.now(UTC)
-        stem = now.strftime(f"{caller.user_name}_{caller.user_id}/%Y-%m/%d/%H-%M-%S.") + f"{now.microsecond // 1000:03d}"
+        stem = (
+            now.strftime(f"{caller.user_name}_{caller.user_id}/%Y-%m/%d/%H-%M-%S.")
+            + f"{now.microsecond // 1000:03d}"
+        )
         with self._lock:
             name, attempt = stem, 0
             while self.absolute(name).exists() or self.absolute(f"{name}.log").exists():
@@ -99,7 +110,10 @@ class Repository:
         return f"{name}/"
 
     def forget_client(self, client: str) -> None:
-        """A client is gone: the processes it had open are nobody's; what the server took over still goes on."""
+        """A client is gone: the processes it had open are nobody's.
+
+        What the server took over still goes on.
+        """
         for name, process in list(self.imports.items()):
             if process.work.client == client:
                 self.imports.pop(name, None)

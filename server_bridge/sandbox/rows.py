@@ -1,4 +1,7 @@
-"""The rows an import makes: images with their pixels and channels, plates with their wells, links and annotations."""
+"""The rows an import makes.
+
+Images with their pixels and channels, plates with their wells, links and annotations.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,9 @@ class _Rows:
     def insert(self, of: str, **values: Any) -> int:
         return self.store.insert(of, self.work.caller, details_creation=self.event, **values)
 
-    def image(self, info: ImageInfo, series: int, unit: Unit, name: str | None, description: str | None) -> None:
+    def image(
+        self, info: ImageInfo, series: int, unit: Unit, name: str | None, description: str | None
+    ) -> None:
         image = self.insert(
             "Image",
             name=(name if len(unit.images) == 1 else f"{name} [{series}]") if name else info.name,
@@ -86,7 +91,9 @@ class _Rows:
             logicalChannel=self.insert("LogicalChannel", name=name, samplesPerPixel=info.samples),
             statsInfo=None
             if self.work.settings.noStatsInfo is not None and self.work.settings.noStatsInfo.val
-            else self.insert("StatsInfo", globalMin=0.0, globalMax=float(2 ** min(BITS.get(info.pixel_type, 64), 53) - 1)),
+            else self.insert(
+                "StatsInfo", globalMin=0.0, globalMax=float(2 ** min(BITS.get(info.pixel_type, 64), 53) - 1)
+            ),
         )
 
     def plate(self, info: PlateInfo, name: str | None, description: str | None) -> None:
@@ -128,7 +135,7 @@ class _Rows:
                 self.insert("ScreenPlateLink", parent=row_id, child=plate)
 
     def annotate(self) -> None:
-        """The annotations given at the import go to every plate, or to every image where there is no plate."""
+        """Link what was given at the import to every plate, or to every image where there is no plate."""
         for annotation in self.work.settings.userSpecifiedAnnotationList or []:
             row_id = rtypes.unwrap(annotation.id)
             if row_id is None:

@@ -1,7 +1,7 @@
 """From ``omero.model`` objects to rows: what IUpdate does with a graph, and the rules it keeps.
 
-New objects belong to the caller in her current group.  A link may not cross groups and needs the right to link (or to
-annotate) at both ends; changing a row needs the right to edit it.
+New objects belong to the caller in her current group. A link may not cross groups and needs the right to
+link (or to annotate) at both ends; changing a row needs the right to edit it.
 """
 
 from __future__ import annotations

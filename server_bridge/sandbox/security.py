@@ -1,9 +1,10 @@
 """Who may see and change what: OMERO's group permissions as pure functions over one caller.
 
-A group's permissions are six letters (``rw----`` private, ``rwr---`` read-only, ``rwra--`` read-annotate, ``rwrw--``
-read-write).  The rules are those of OMERO's documentation of server permissions: an owner does everything with her
-own data; an owner of the group and an administrator with WriteOwned may edit and delete it; members read, annotate or
-write as the letters say; in a private group nobody but the owner links or annotates.
+A group's permissions are six letters (``rw----`` private, ``rwr---`` read-only, ``rwra--`` read-annotate,
+``rwrw--`` read-write). The rules are those of OMERO's documentation of server permissions: an owner does
+everything with her own data; an owner of the group and an administrator with WriteOwned may edit and delete
+it; members read, annotate or write as the letters say; in a private group nobody but the owner links or
+annotates.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class Caller:
-    """The security context of one call: a user in a group (or in all of hers), with the powers she has there."""
+    """The security context of one call.
+
+    A user in a group (or in all of hers), with the powers she has there.
+    """
 
     user_id: int
     user_name: str

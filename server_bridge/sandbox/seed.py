@@ -51,7 +51,12 @@ USERS = (
     SeedUser("alice", "alice-sandbox", "Alice", "Actin", ("Cytoskeleton", "Platform")),
     SeedUser("bob", "bob-sandbox", "Bob", "Bundle", ("Cytoskeleton", "Screens")),
     SeedUser(
-        "carol", "carol-sandbox", "Carol", "Cortex", ("Cytoskeleton", "Platform", "Screens"), ("Cytoskeleton",)
+        "carol",
+        "carol-sandbox",
+        "Carol",
+        "Cortex",
+        ("Cytoskeleton", "Platform", "Screens"),
+        ("Cytoskeleton",),
     ),
 )
 # (owner, group, project or None, datasets)
@@ -66,7 +71,7 @@ SCREENS = (("bob", "Screens", "Kinase inhibitors"), ("carol", "Screens", "siRNA 
 
 
 def seed(store: Store, people: People, empty: bool = False) -> None:
-    """Fill a new database; does nothing to one that has been filled before.  ``empty`` leaves out projects."""
+    """Fill a new database; does nothing to one that has been filled before. ``empty`` leaves out projects."""
     with store.transaction():
         if store.setting("seeded") is not None:
             return
@@ -87,7 +92,9 @@ def seed(store: Store, people: People, empty: bool = False) -> None:
             store.set_password(users[user.name], user.password)
             if user.privileges is not None:
                 people.join(users[user.name], SYSTEM_GROUP)
-                off = [(f"AdminPrivilege:{one}", "false") for one in ALL_PRIVILEGES if one not in user.privileges]
+                off = [
+                    (f"AdminPrivilege:{one}", "false") for one in ALL_PRIVILEGES if one not in user.privileges
+                ]
                 store.set_named_values(ENTITIES["Experimenter"], users[user.name], "config", off)
             for name in user.groups:
                 people.join(users[user.name], groups[name], name in user.owns)
@@ -101,7 +108,9 @@ def seed(store: Store, people: People, empty: bool = False) -> None:
 
 def _places(store: Store, users: dict[str, int], groups: dict[str, int]) -> None:
     def made(of: str, owner: str, group: str, **values: object) -> int:
-        event = store.insert("Event", time=now_ms(), experimenter=users[owner], experimenterGroup=groups[group])
+        event = store.insert(
+            "Event", time=now_ms(), experimenter=users[owner], experimenterGroup=groups[group]
+        )
         details = {
             "details_owner": users[owner],
             "details_group": groups[group],

@@ -178,8 +178,8 @@ def make_certificate(path: Path, host: str) -> None:
     part = path.with_suffix(".part")
     part.touch(mode=0o600)
     made = subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", f"/CN={host}"]
-        + ["-keyout", "-", "-out", "-"],
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650"]  # noqa: RUF005
+        + ["-subj", f"/CN={host}", "-keyout", "-", "-out", "-"],
         capture_output=True,
         check=False,
     )
@@ -220,7 +220,7 @@ def run_sandbox(
     """Serve until SIGTERM or SIGINT; raises SandboxError if it cannot start."""
     ended = threading.Event()
 
-    def end(signum: int, frame: FrameType | None) -> None:
+    def end(_signal: int, _frame: FrameType | None) -> None:
         ended.set()
 
     signal.signal(signal.SIGTERM, end)
@@ -236,6 +236,6 @@ def banner(ready: dict[str, Any]) -> str:
     """The line that is printed when the sandbox is ready."""
     return (
         f"OMERO SANDBOX (for demonstration, training and tests; not an OMERO.server, keep no data in it):"
-        f" {ready['host']} ssl {ready['ssl_port']} tcp {ready['tcp_port']}, repository {ready['managed_repository']},"
-        f" users {', '.join(ready['users'])}"
+        f" {ready['host']} ssl {ready['ssl_port']} tcp {ready['tcp_port']},"
+        f" repository {ready['managed_repository']}, users {', '.join(ready['users'])}"
     )

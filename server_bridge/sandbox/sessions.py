@@ -1,8 +1,11 @@
-"""Sessions as OMERO keeps them: reference counted, with a time to live and a time to idle, gone after a restart.
+"""Sessions as OMERO keeps them.
 
-Signing in or creating a session counts one reference; every client that joins counts one more.  A client that goes
-away gives its reference back; only ``closeSession`` (or a client that asked for close-on-destroy) ends the session
-when none is left.  So a session made for somebody else outlives a soft close, as with the real server.
+Reference counted, with a time to live and a time to idle, gone after a restart.
+
+Signing in or creating a session counts one reference; every client that joins counts one more. A client
+that goes away gives its reference back; only ``closeSession`` (or a client that asked for close-on-destroy)
+ends the session when none is left. So a session made for somebody else outlives a soft close, as with the
+real server.
 """
 
 from __future__ import annotations
@@ -82,7 +85,10 @@ class Sessions:
     def create_for(
         self, caller: Caller, name: str, group: str | None, event_type: str, live_ms: int, idle_ms: int
     ) -> OpenSession:
-        """A session for somebody else: with the privilege Sudo for anybody, as a group's owner in that group."""
+        """A session for somebody else.
+
+        With the privilege Sudo for anybody, as a group's owner in that group.
+        """
         if live_ms < 0 or idle_ms < 0:
             raise usage("Times must be positive.")
         user = self.people.by_name(name)
@@ -142,9 +148,7 @@ class Sessions:
             userAgent=agent,
         )
         now = time.monotonic()
-        session = OpenSession(
-            key, row, user, group_id, live_ms, idle_ms, event_type, sudoer, agent, now, now
-        )
+        session = OpenSession(key, row, user, group_id, live_ms, idle_ms, event_type, sudoer, agent, now, now)
         with self._lock:
             self._open[key] = session
         return session
@@ -191,7 +195,10 @@ class Sessions:
         return session
 
     def detach(self, key: str, close: bool) -> int:
-        """A client went away; ends the session if ``close`` and nobody is left.  Returns the references left."""
+        """A client went away; ends the session if ``close`` and nobody is left.
+
+        Returns the references left.
+        """
         with self._lock:
             session = self._open.get(key)
             if session is None:
@@ -202,7 +209,10 @@ class Sessions:
             return session.references
 
     def close(self, key: str) -> int:
-        """ISession.closeSession: one reference less, ended at none.  Returns the references left, -1 if unknown."""
+        """ISession.closeSession.
+
+        One reference less, ended at none. Returns the references left, -1 if unknown.
+        """
         return self.detach(key, close=True)
 
     def references(self, key: str) -> int:
@@ -236,17 +246,13 @@ class Sessions:
         permissions = self.people.permissions()
         group = session.group_id
         wanted = context.get("omero.group", "")
-        if wanted:
-            try:
-                group = int(wanted)
-            except ValueError:
-                raise usage(f"Bad value for omero.group: {wanted!r}") from None
+        # A name is only meant for signing in; clients leave it in the context of all later calls.
+        if wanted.lstrip("-").isdigit():
+            group = int(wanted)
             if group != ALL_GROUPS and group not in permissions:
                 raise usage(f"No such group: {group}")
             if group != ALL_GROUPS and group not in member_of and not admin:
-                raise violation(
-                    f"User {session.user_id} is not a member of group {group} and cannot login"
-                )
+                raise violation(f"User {session.user_id} is not a member of group {group} and cannot login")
         user = self.people.by_id(session.user_id)
         return Caller(
             user_id=session.user_id,

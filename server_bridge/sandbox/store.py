@@ -1,8 +1,9 @@
 """The sandbox's state: one SQLite file, one connection, one lock.
 
-Everything the protocol shows is a row here, so a restart (or a killed process) loses nothing but the open sessions,
-as with a real server.  Callers take a :meth:`Store.transaction` for what belongs together; transactions nest and only
-the outermost commits.  Long work (hashing, reading images) must happen outside of it.
+Everything the protocol shows is a row here, so a restart (or a killed process) loses nothing but the open
+sessions, as with a real server. Callers take a :meth:`Store.transaction` for what belongs together;
+transactions nest and only the outermost commits. Long work (hashing, reading images) must happen outside of
+it.
 """
 
 from __future__ import annotations
@@ -143,7 +144,8 @@ class Store:
 
     def named_values(self, of: Entity, parent: int, name: str) -> list[tuple[str, str]]:
         rows = self.rows(
-            "SELECT name, value FROM named_value WHERE entity = ? AND parent = ? AND property = ? ORDER BY position",
+            "SELECT name, value FROM named_value WHERE entity = ? AND parent = ? AND property = ?"
+            " ORDER BY position",
             [of.table, parent, name],
         )
         return [(row["name"], row["value"]) for row in rows]
@@ -153,7 +155,9 @@ class Store:
             key = [of.table, parent, name]
             self.execute("DELETE FROM named_value WHERE entity = ? AND parent = ? AND property = ?", key)
             for position, (left, right) in enumerate(pairs):
-                self.execute("INSERT INTO named_value VALUES (?, ?, ?, ?, ?, ?)", [*key, position, left, right])
+                self.execute(
+                    "INSERT INTO named_value VALUES (?, ?, ?, ?, ?, ?)", [*key, position, left, right]
+                )
 
     # -- settings and passwords
 

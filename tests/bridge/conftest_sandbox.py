@@ -1,7 +1,7 @@
 """A sandbox OMERO for tests: the real server process, the real ``omero`` command against it.
 
-Use the session-wide ``sandbox`` where a test only adds to it, and ``start_sandbox`` where it stops, restarts, freezes
-or breaks one.
+Use the session-wide ``sandbox`` where a test only adds to it, and ``start_sandbox`` where it stops,
+restarts, freezes or breaks one.
 """
 
 from __future__ import annotations

@@ -237,7 +237,9 @@ class Expressions:
         return f'FROM "{target.table}" AS counted WHERE counted."{many.via}" = {owner.sql}'
 
     def is_empty(self, node: ast.IsEmpty) -> Typed:
-        return Typed(f"{'' if node.negated else 'NOT '}EXISTS (SELECT 1 {self.collection(node.value)})", "bool")
+        return Typed(
+            f"{'' if node.negated else 'NOT '}EXISTS (SELECT 1 {self.collection(node.value)})", "bool"
+        )
 
     def call(self, node: ast.Call) -> Typed:
         name = node.name

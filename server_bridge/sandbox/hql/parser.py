@@ -38,8 +38,46 @@ TOKEN = re.compile(
 )
 # Words that end an expression or a source, so that they are never taken for an alias.
 RESERVED = frozenset(
-    "select from where join inner left right full outer fetch with on group order by having and or not in like is"
-    " null between exists as asc desc distinct case when then else end escape empty member union".split()
+    [
+        "select",
+        "from",
+        "where",
+        "join",
+        "inner",
+        "left",
+        "right",
+        "full",
+        "outer",
+        "fetch",
+        "with",
+        "on",
+        "group",
+        "order",
+        "by",
+        "having",
+        "and",
+        "or",
+        "not",
+        "in",
+        "like",
+        "is",
+        "null",
+        "between",
+        "exists",
+        "as",
+        "asc",
+        "desc",
+        "distinct",
+        "case",
+        "when",
+        "then",
+        "else",
+        "end",
+        "escape",
+        "empty",
+        "member",
+        "union",
+    ]
 )
 
 

@@ -1,8 +1,8 @@
 """From a syntax tree to one SQL statement over the tables of the model.
 
-Paths through references become joins (implicit ones are inner joins, as with Hibernate); every entity that a query
-names is limited to the rows the caller may see.  ``join fetch`` decides what comes loaded with the objects, and is a
-real join too: an inner one leaves out what has nothing to fetch.
+Paths through references become joins (implicit ones are inner joins, as with Hibernate); every entity that
+a query names is limited to the rows the caller may see. ``join fetch`` decides what comes loaded with the
+objects, and is a real join too: an inner one leaves out what has nothing to fetch.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ class Statement:
 
 
 class Translator(Expressions):
-    """One scope (a query or a subquery); subqueries get a child scope that sees the aliases of its parents."""
+    """One scope (a query or a subquery).
+
+    Subqueries get a child scope that sees the aliases of its parents.
+    """
 
     def __init__(
         self,
@@ -79,7 +82,8 @@ class Translator(Expressions):
         order_by, _, ordered = self.gathered(
             lambda: [f"{self.ordering(item)}{' DESC' if down else ''}" for item, down in query.order_by]
         )
-        sql = f"SELECT {'DISTINCT ' if query.distinct else ''}{', '.join(selected)} FROM {' '.join(self.from_sql)}"
+        head_sql = f"SELECT {'DISTINCT ' if query.distinct else ''}{', '.join(selected)}"
+        sql = f"{head_sql} FROM {' '.join(self.from_sql)}"
         everything = [*self.conditions, *where]
         if everything:
             sql += " WHERE " + " AND ".join(everything)
@@ -199,7 +203,11 @@ class Translator(Expressions):
         alias = self.fresh()
         if name in at.maps:
             self.fetches_collection |= source.fetch
-            on = [f"{alias}.parent = {sql}.id", f"{alias}.entity = '{at.table}'", f"{alias}.property = '{name}'"]
+            on = [
+                f"{alias}.parent = {sql}.id",
+                f"{alias}.entity = '{at.table}'",
+                f"{alias}.property = '{name}'",
+            ]
             target: Entity | None = None
             table = "named_value"
         elif name in at.manies:
@@ -218,7 +226,9 @@ class Translator(Expressions):
             self.sources[source.alias] = found
             on.append(self.expression(source.condition).sql)
             del self.sources[source.alias]
-        self.from_sql.append(f'{"LEFT JOIN" if source.left else "JOIN"} "{table}" AS {alias} ON {" AND ".join(on)}')
+        self.from_sql.append(
+            f'{"LEFT JOIN" if source.left else "JOIN"} "{table}" AS {alias} ON {" AND ".join(on)}'
+        )
         return found
 
     def reference(self, sql: str, at: Entity, name: str) -> tuple[str, Entity]:

@@ -12,7 +12,9 @@ MICROMETRES = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1
 
 @dataclass(frozen=True)
 class OmeXml:
-    """The parsed document; ``files`` are the names it gives to the parts, ``metadata_file`` where the rest is."""
+    """The parsed document; ``files`` are the names it gives to the parts, ``metadata_file`` where the rest
+    is.
+    """
 
     images: tuple[ImageInfo, ...]
     files: tuple[str, ...]

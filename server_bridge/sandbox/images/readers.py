@@ -1,6 +1,7 @@
 """Which unit a file belongs to, and what is in it.
 
-``read`` looks at the first bytes, not at the name alone, and follows an OME-XML to the other files of its set.
+``read`` looks at the first bytes, not at the name alone, and follows an OME-XML to the other files of its
+set.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ PILLOW_TYPES = {"1": "bit", "I;16": "uint16", "I": "int32", "F": "float"}
 def read(path: Path) -> Unit:
     """The unit that ``path`` belongs to.
 
-    Raises UnknownFormatError (no reader takes it), UnreadableFileError (it cannot be opened) or CorruptFileError
-    (its reader fails).
+    Raises UnknownFormatError (no reader takes it), UnreadableFileError (it cannot be opened) or
+    CorruptFileError (its reader fails).
     """
     try:
         with path.open("rb") as handle:
@@ -62,14 +63,22 @@ def _companion(path: Path) -> Unit:
 
 
 def _set(main: Path, document: omexml.OmeXml) -> Unit:
-    """A set of files around one OME-XML; files it names that are not there are left out, none at all is an error."""
+    """A set of files around one OME-XML.
+
+    Files it names that are not there are left out, none at all is an error.
+    """
     named = [main.parent / name for name in document.files if Path(name).name == name]
     present = [path for path in named if path.exists()]
     if document.files and not present:
         raise CorruptFileError(f"{main}: none of the {len(document.files)} files it names is there")
     files = tuple(dict.fromkeys((main, *present)))
     return Unit(
-        main, files, "loci.formats.in.OMETiffReader", "OMETiff", _named(main, document.images), document.plates
+        main,
+        files,
+        "loci.formats.in.OMETiffReader",
+        "OMETiff",
+        _named(main, document.images),
+        document.plates,
     )
 
 
@@ -78,7 +87,8 @@ def _named(main: Path, images: tuple[ImageInfo, ...]) -> tuple[ImageInfo, ...]:
     if len(images) == 1:
         return (_renamed(images[0], main.name),)
     return tuple(
-        _renamed(image, f"{main.name} [{image.name or f'Series_{place}'}]") for place, image in enumerate(images)
+        _renamed(image, f"{main.name} [{image.name or f'Series_{place}'}]")
+        for place, image in enumerate(images)
     )
 
 
@@ -157,7 +167,10 @@ def _pillow(path: Path, kind: str) -> Unit:
 
 
 def _fake(path: Path) -> Unit:
-    """``name&sizeX=64&series=2.fake`` or ``p&plates=1&plateRows=2&plateCols=3&fields=2.fake``; the bytes are not read."""
+    """``name&sizeX=64&series=2.fake`` or ``p&plates=1&plateRows=2&plateCols=3&fields=2.fake``.
+
+    The bytes are not read.
+    """
     stem, _, query = path.name.removesuffix(".fake").partition("&")
     try:
         options = {key: int(value) for key, value in parse_qsl(query) if value.isdigit()}

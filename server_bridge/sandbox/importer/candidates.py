@@ -25,7 +25,10 @@ class Scan:
 
 
 def files_below(paths: list[Path], depth: int) -> Iterator[Path]:
-    """The files to look at, in a stable order; names that begin with a dot are passed over, as by the original."""
+    """The files to look at, in a stable order.
+
+    Names that begin with a dot are passed over, as by the original.
+    """
     for path in paths:
         if path.is_dir():
             yield from _walk(path, depth)
@@ -36,7 +39,9 @@ def files_below(paths: list[Path], depth: int) -> Iterator[Path]:
 def _walk(directory: Path, depth: int) -> Iterator[Path]:
     entries = sorted(entry for entry in directory.iterdir() if not entry.name.startswith("."))
     # A companion speaks for the files it names, so it is asked first.
-    yield from sorted((entry for entry in entries if not entry.is_dir()), key=lambda e: not readers.is_companion(e))
+    yield from sorted(
+        (entry for entry in entries if not entry.is_dir()), key=lambda e: not readers.is_companion(e)
+    )
     if depth > 1:
         for entry in entries:
             if entry.is_dir():

@@ -1,7 +1,9 @@
-"""One run of the importer: scan, then show the units (``-f``) or import them; the exit codes are the original's.
+"""One run of the importer.
 
-0 also where nothing was imported: everything excluded, or nothing left after errors in the scan.  1 for wrong
-arguments and for "No imports found", 2 for a failed import, 125 for ``-f`` without candidates.
+Scan, then show the units (``-f``) or import them; the exit codes are the original's.
+
+0 also where nothing was imported: everything excluded, or nothing left after errors in the scan. 1 for
+wrong arguments and for "No imports found", 2 for a failed import, 125 for ``-f`` without candidates.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ def main(argv: list[str]) -> int:
         return 1
     faults = Faults(Path(os.environ["FERRY_SANDBOX_DATA"]))
     output.log("INFO", output.CONFIG, "OMERO.blitz Version: sandbox")
-    output.log("INFO", output.CONFIG, "Bioformats version: sandbox (not Bio-Formats; see the sandbox's manual)")
+    output.log(
+        "INFO", output.CONFIG, "Bioformats version: sandbox (not Bio-Formats; see the sandbox's manual)"
+    )
     output.log("INFO", output.CLI, f"Setting transfer to {options.transfer}")
     output.log("INFO", output.CANDIDATES, f"Depth: {options.depth} Metadata Level: MINIMUM")
     found = scan(_paths(options), options.depth, faults, _log_candidates)

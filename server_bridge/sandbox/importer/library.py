@@ -1,7 +1,7 @@
 """Importing the units of a scan one after the other, and counting as the original counts.
 
-Only errors of the transfer and failed responses of the server are counted; a missing target or a checksum mismatch
-makes the run fail with "0 errors".
+Only errors of the transfer and failed responses of the server are counted; a missing target or a checksum
+mismatch makes the run fail with "0 errors".
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ class Library:
             wanted.append(one)
         found = self.connection.repository.suggestChecksumAlgorithm(wanted)
         if found is None:
-            raise TargetError(f"The server does not know the checksum algorithm {self.options.checksum_algorithm}")
+            raise TargetError(
+                f"The server does not know the checksum algorithm {self.options.checksum_algorithm}"
+            )
         return found
 
     def import_units(self, units: list[Unit]) -> bool:
@@ -127,11 +129,15 @@ class Library:
         if "clientpath" in self.options.exclusions:
             given = omero.sys.ParametersI().addString("clientPath", client_path(unit.main))
             known = self.connection.query.findAllByQuery(
-                "select o from FilesetEntry fe join fe.originalFile o where fe.clientPath = :clientPath", given
+                "select o from FilesetEntry fe join fe.originalFile o where fe.clientPath = :clientPath",
+                given,
             )
             if known:
-                output.log("INFO", "ome.formats.importer.exclusions.ClientPathExclusion",
-                           f"ClientPath match for filename: {client_path(unit.main)}")
+                output.log(
+                    "INFO",
+                    "ome.formats.importer.exclusions.ClientPathExclusion",
+                    f"ClientPath match for filename: {client_path(unit.main)}",
+                )
                 return True
         if "filename" in self.options.exclusions:
             return self._same_name_and_hash(unit)
@@ -142,15 +148,19 @@ class Library:
 
         given = omero.sys.ParametersI().addString("name", unit.main.name)
         known = self.connection.query.projection(
-            "select o.hash, h.value from OriginalFile o left outer join o.hasher h where o.name = :name", given
+            "select o.hash, h.value from OriginalFile o left outer join o.hasher h where o.name = :name",
+            given,
         )
         for stored, hasher in known:
             if stored is None or hasher is None:
                 return False
             try:
                 if checksum(unit.main, hasher.val) == stored.val:
-                    output.log("INFO", "ome.formats.importer.exclusions.FilenameExclusion",
-                               f"Filename match for filename: {unit.main.name}")
+                    output.log(
+                        "INFO",
+                        "ome.formats.importer.exclusions.FilenameExclusion",
+                        f"Filename match for filename: {unit.main.name}",
+                    )
                     return True
             except RepositoryError:
                 return False
@@ -224,7 +234,9 @@ class Library:
             progress.poll()
             waited += 5 / 60
             if 0 < minutes <= waited:
-                raise omero.LockTimeout(None, None, f"Import unfinished after {minutes} minutes", 5000, minutes * 60)
+                raise omero.LockTimeout(
+                    None, None, f"Import unfinished after {minutes} minutes", 5000, minutes * 60
+                )
         response = progress.getResponse()
         progress.up_to(progress.getStatus().currentStep)
         progress.close(True)

@@ -113,7 +113,10 @@ class _Target(argparse.Action):
 
 
 def split_java(argv: list[str]) -> tuple[list[str], int]:
-    """Take off what belongs to the virtual machine; returns (the importer's arguments, the depth of the scan)."""
+    """Take off what belongs to the virtual machine.
+
+    Returns (the importer's arguments, the depth of the scan).
+    """
     if START_CLASS not in argv:
         raise UsageError(f"the sandbox's java runs {START_CLASS} only")
     at = argv.index(START_CLASS)

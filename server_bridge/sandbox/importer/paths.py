@@ -31,8 +31,8 @@ UNSAFE_NAMES = frozenset(
 def safe_component(name: str) -> str:
     """One component of a path as it is stored.
 
-    That a reserved name gets its underscore in front (and, before an extension, behind the reserved part) is inferred
-    from "get ``_`` treatment", not read in the source.
+    That a reserved name gets its underscore in front (and, before an extension, behind the reserved part)
+    is inferred from "get ``_`` treatment", not read in the source.
     """
     safe = name.translate(REPLACED)
     stem, dot, extension = safe.partition(".")

@@ -1,4 +1,7 @@
-"""Where imported things go: ``Dataset:42``, ``Screen:name:Foo``, ``Project:name:P/Dataset:name:D`` and their kin."""
+"""Where imported things go.
+
+``Dataset:42``, ``Screen:name:Foo``, ``Project:name:P/Dataset:name:D`` and their kin.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ class TargetError(Exception):
 
 
 def find_target(connection: Connection, text: str) -> Any:
-    """The container that ``-T`` names, made if it is asked for by a name that is not there; raises TargetError."""
+    """The container that ``-T`` names, made if it is asked for by a name that is not there.
+
+    Raises TargetError.
+    """
     if text.startswith("Project:"):
         above, slash, below = text.partition("/")
         if not slash or not below.startswith("Dataset:"):

@@ -1,7 +1,8 @@
 """Getting one file into the repository: a hard link made by the client, or an upload.
 
-The hard link goes through the original's checks.  The server writes 36 bytes into the place, the client must find them
-there, readable, equal and deletable; then it links, and the server is asked for the size of what it sees now.
+The hard link goes through the original's checks. The server writes 36 bytes into the place, the client must
+find them there, readable, equal and deletable; then it links, and the server is asked for the size of what
+it sees now.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ import omero.model
 import omero.sys
 from omero.rtypes import rlong, rstring
 
-from server_bridge.sandbox.objects import load, load_one
 from server_bridge.sandbox.model import ENTITIES
+from server_bridge.sandbox.objects import load, load_one
 from server_bridge.sandbox.security import (
     ALL_GROUPS,
     ALL_PRIVILEGES,
@@ -23,8 +23,8 @@ from server_bridge.sandbox.security import (
 from server_bridge.sandbox.servants.core import Call
 from server_bridge.sandbox.sessions import usage, violation
 
-WITH_GROUPS = {"groupExperimenterMap": {"parent": {}, "child": {}}}
-WITH_MEMBERS = {"groupExperimenterMap": {"child": {}}}
+WITH_GROUPS: dict[str, Any] = {"groupExperimenterMap": {"parent": {}, "child": {}}}
+WITH_MEMBERS: dict[str, Any] = {"groupExperimenterMap": {"child": {}}}
 
 
 def ids(call: Call, sql: str, values: list[Any] | None = None) -> list[int]:

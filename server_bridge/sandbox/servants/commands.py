@@ -120,5 +120,7 @@ def respond(call: Call, request: Any) -> Any:
             return omero.cmd.ERR("::omero::cmd::ERR", "graph-fail", {"message": error.message})
     name = type(request).__name__ if request is not None else "null"
     return omero.cmd.Unknown(
-        "::omero::cmd::Unknown", "sandbox-unsupported", {"message": f"The sandbox does not know the request {name}"}
+        "::omero::cmd::Unknown",
+        "sandbox-unsupported",
+        {"message": f"The sandbox does not know the request {name}"},
     )

@@ -42,7 +42,9 @@ def _ids_parameter(ids: list[int]) -> Any:
 class Container:
     """omero.api.IContainer."""
 
-    def getCollectionCount(self, call: Call, klass: str, name: str, ids: list[int], options: Any) -> dict[int, int]:
+    def getCollectionCount(
+        self, call: Call, klass: str, name: str, ids: list[int], options: Any
+    ) -> dict[int, int]:
         of = _entity(klass)
         name = name.rpartition("_")[2]
         if name not in of.manies:
@@ -81,7 +83,9 @@ class Container:
         of = _entity(klass)
         if of.name not in LEAVES:
             raise usage(f"The sandbox knows no hierarchy of {of.name}")
-        owner = options.getExperimenter() if options is not None and hasattr(options, "getExperimenter") else None
+        owner = (
+            options.getExperimenter() if options is not None and hasattr(options, "getExperimenter") else None
+        )
         hql = f"select x from {of.name} x where 1 = 1"
         given = omero.sys.ParametersI()
         if ids:

@@ -1,9 +1,9 @@
 """What every servant shares: the services behind it, the context of a call, and the bridge to Ice.
 
-A service is written as a plain class whose methods take a :class:`Call` first.  :func:`make_servant` wraps it into a
-subclass of the Slice interface that has both the plain and the ``_async`` form of each operation (Ice calls the second
-for operations marked ``["amd"]``, and a servant without it would leave the client waiting for ever).  An operation the
-class does not have is answered with an exception that names it.
+A service is written as a plain class whose methods take a :class:`Call` first. :func:`make_servant` wraps
+it into a subclass of the Slice interface that has both the plain and the ``_async`` form of each operation
+(Ice calls the second for operations marked ``["amd"]``, and a servant without it would leave the client
+waiting for ever). An operation the class does not have is answered with an exception that names it.
 """
 
 from __future__ import annotations
@@ -32,12 +32,51 @@ log = logging.getLogger("omero.sandbox")
 
 # Operations that return nothing: their asynchronous answer must carry no value at all.
 VOID = frozenset(
-    "saveObject saveCollection saveArray deleteObject indexObject setConfigValue setFileId write setInput setOutput"
-    " updateSelf updateExperimenter updateGroup addGroups removeGroups setDefaultGroup setGroupOwner unsetGroupOwner"
-    " addGroupOwners removeGroupOwners changePassword changePasswordWithOldPassword changeUserPassword"
-    " setAdminPrivileges changePermissions synchronizeLoginCache close activate passivate unlink deleteExperimenter"
-    " deleteGroup changeGroup changeOwner moveToCommonSpace updateEnumeration updateEnumerations deleteEnumeration"
-    " resetEnumerations destroySession refreshSession destroy updateExperimenterWithPassword".split()
+    [
+        "saveObject",
+        "saveCollection",
+        "saveArray",
+        "deleteObject",
+        "indexObject",
+        "setConfigValue",
+        "setFileId",
+        "write",
+        "setInput",
+        "setOutput",
+        "updateSelf",
+        "updateExperimenter",
+        "updateGroup",
+        "addGroups",
+        "removeGroups",
+        "setDefaultGroup",
+        "setGroupOwner",
+        "unsetGroupOwner",
+        "addGroupOwners",
+        "removeGroupOwners",
+        "changePassword",
+        "changePasswordWithOldPassword",
+        "changeUserPassword",
+        "setAdminPrivileges",
+        "changePermissions",
+        "synchronizeLoginCache",
+        "close",
+        "activate",
+        "passivate",
+        "unlink",
+        "deleteExperimenter",
+        "deleteGroup",
+        "changeGroup",
+        "changeOwner",
+        "moveToCommonSpace",
+        "updateEnumeration",
+        "updateEnumerations",
+        "deleteEnumeration",
+        "resetEnumerations",
+        "destroySession",
+        "refreshSession",
+        "destroy",
+        "updateExperimenterWithPassword",
+    ]
 )
 
 
@@ -53,6 +92,8 @@ class Services:
     data: Path
     adapter: Any = None
     ports: dict[str, int] = field(default_factory=dict)
+    # For each client the names of its servants, so that they go when it goes.
+    published: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,7 +126,9 @@ class Owner:
         return f"session-{self.client}"
 
 
-def answer(services: Services, owner: Owner, service: Any, interface: str, name: str, args: tuple[Any, ...]) -> Any:
+def answer(
+    services: Services, owner: Owner, service: Any, interface: str, name: str, args: tuple[Any, ...]
+) -> Any:
     """Run one operation of a service; only exceptions that may cross the wire leave here."""
     operation = f"{interface}.{name}"
     *given, current = args
@@ -151,18 +194,33 @@ def make_servant(slice_class: Any, service: Any, services: Services, owner: Owne
     return servant
 
 
-def publish(services: Services, owner: Owner, slice_class: Any, prx_class: Any, service: Any, name: str) -> Any:
-    """Make a servant reachable under ``name`` for its owner and return its proxy (of the right type: IcePy checks)."""
-    identity = services.adapter.getCommunicator().stringToIdentity("x")
-    identity.category, identity.name = owner.category, name
+def publish(
+    services: Services, owner: Owner, slice_class: Any, prx_class: Any, service: Any, name: str
+) -> Any:
+    """Make a servant reachable under ``name`` for its owner and return its proxy (of the right type.
+
+    IcePy checks).
+    """
+    identity = Ice.Identity(name, owner.category)
     servant = make_servant(slice_class, service, services, owner)
     if services.adapter.find(identity) is None:
         services.adapter.add(servant, identity)
+        services.published.setdefault(owner.client, set()).add((name, owner.category))
     return prx_class.uncheckedCast(services.adapter.createProxy(identity))
+
+
+def unpublish_all(services: Services, client: str) -> None:
+    """Take out every servant of a client that is gone."""
+    for name, category in services.published.pop(client, set()):
+        identity = Ice.Identity(name, category)
+        if services.adapter.find(identity) is not None:
+            services.adapter.remove(identity)
 
 
 def unpublish(services: Services, current: Any) -> None:
     """Take the servant that is being called out of the adapter."""
+    client = current.id.category.removeprefix("session-")
+    services.published.get(client, set()).discard((current.id.name, current.id.category))
     if services.adapter.find(current.id) is not None:
         services.adapter.remove(current.id)
 

@@ -1,4 +1,7 @@
-"""Files in the repository: RawFileStore, the managed repository itself, and the shared resources that lead to it."""
+"""Files in the repository.
+
+RawFileStore, the managed repository itself, and the shared resources that lead to it.
+"""
 
 from __future__ import annotations
 
@@ -106,8 +109,8 @@ class RawFile:
     def save(self, call: Call) -> Any:
         """Hash the file again if its size is no longer the recorded one.
 
-        That is how OMERO notices the link a client put in place of the 36 bytes it had written; a file of exactly 36
-        bytes therefore keeps the checksum of the check text and is refused later.
+        That is how OMERO notices the link a client put in place of the 36 bytes it had written; a file of
+        exactly 36 bytes therefore keeps the checksum of the check text and is refused later.
         """
         path = self._path()
         row = call.store.by_ids(ORIGINAL_FILE, [self.file_id or 0])[0]
@@ -172,11 +175,11 @@ class ManagedRepository:
     def fileExists(self, call: Call, path: str) -> bool:
         return call.services.repository.absolute(path).exists()
 
-    def list(self, call: Call, path: str) -> list[str]:
+    def list(self, call: Call, path: str) -> Any:
         directory = call.services.repository.absolute(path)
         return sorted(f"{path.rstrip('/')}/{entry.name}" for entry in directory.iterdir())
 
-    def listFiles(self, call: Call, path: str) -> list[Any]:
+    def listFiles(self, call: Call, path: str) -> Any:
         inside = f"{path.strip('/')}/"
         rows = call.store.rows("SELECT id FROM originalfile WHERE path = ? AND repo IS NOT NULL", [inside])
         return load(call.store, call.caller, ORIGINAL_FILE, [row["id"] for row in rows])

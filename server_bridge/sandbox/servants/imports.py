@@ -1,7 +1,7 @@
 """Imports on the server: ManagedRepository.importFileset and the process that follows it.
 
-The client uploads or links the files, hands over their checksums, and from then on the server finishes alone, whether
-or not the client is still there.
+The client uploads or links the files, hands over their checksums, and from then on the server finishes
+alone, whether or not the client is still there.
 """
 
 from __future__ import annotations
@@ -64,17 +64,22 @@ def begin(call: Call, fileset: Any, settings: Any) -> Any:
             files.append(file_id)
         upload_job, log_file = _jobs(call, fileset_id, directory, event)
         annotate_fileset(call, fileset, fileset_id, event)
-    running_import = Import(call, fileset_id, files, paths, settings, upload_job, log_file, Handle(None, steps=5))
+    running_import = Import(
+        call, fileset_id, files, paths, settings, upload_job, log_file, Handle(None, steps=5)
+    )
     process = ImportProcess(running_import)
     call.services.repository.imports[process.name] = process
     return process.published(call)
 
 
 def below_common_parent(client_paths: list[str]) -> list[str]:
-    """Where each file goes below the fileset's directory: its path below the deepest directory they all share."""
-    parents = [PurePosixPath(path).parent.parts for path in client_paths]
-    shared = os.path.commonprefix(parents)
-    return ["/".join(PurePosixPath(path).parts[len(shared) :]) for path in client_paths]
+    """Where each file goes below the fileset's directory.
+
+    Its path below the deepest directory they all share.
+    """
+    parents = [str(PurePosixPath(path).parent) for path in client_paths]
+    shared = len(PurePosixPath(os.path.commonpath(parents)).parts)
+    return ["/".join(PurePosixPath(path).parts[shared:]) for path in client_paths]
 
 
 def _jobs(call: Call, fileset_id: int, directory: str, event: int) -> tuple[int, int]:
@@ -94,16 +99,21 @@ def _jobs(call: Call, fileset_id: int, directory: str, event: int) -> tuple[int,
             details_creation=event,
         )
         store.insert(
-            "FilesetJobLink", call.caller, parent=fileset_id, child=job, position=position, details_creation=event
+            "FilesetJobLink",
+            call.caller,
+            parent=fileset_id,
+            child=job,
+            position=position,
+            details_creation=event,
         )
         if kind == "UploadJob":
             upload_job = job
         if kind == "MetadataImportJob":
             above, name = os.path.split(directory.rstrip("/"))
-            log_file = register_file(
-                call, f"{above}/", f"{name}.log", event=event, mimetype=LOG_MIMETYPE
+            log_file = register_file(call, f"{above}/", f"{name}.log", event=event, mimetype=LOG_MIMETYPE)
+            store.insert(
+                "JobOriginalFileLink", call.caller, parent=job, child=log_file, details_creation=event
             )
-            store.insert("JobOriginalFileLink", call.caller, parent=job, child=log_file, details_creation=event)
     return upload_job, log_file
 
 

@@ -66,13 +66,16 @@ def _rows(call: Call, statement: Statement, hql: str) -> list[Any]:
 def find_objects(call: Call, hql: str, given: Any) -> list[Any]:
     """The objects a query selects.
 
-    A fetched collection does not repeat its owner: omero-py's own queries rely on that without saying ``distinct``
-    (inferred from them, not seen in the server).  Repeats that come from plain joins stay, as with Hibernate.
+    A fetched collection does not repeat its owner: omero-py's own queries rely on that without saying
+    ``distinct`` (inferred from them, not seen in the server). Repeats that come from plain joins stay, as
+    with Hibernate.
     """
     statement, limit, offset = _translate(call, hql, given)
     column = statement.columns[0]
     if len(statement.columns) != 1 or column.entity is None:
-        raise usage(f"Query named:\n\t{hql}\nhas returned an incompatible type: it does not select one object")
+        raise usage(
+            f"Query named:\n\t{hql}\nhas returned an incompatible type: it does not select one object"
+        )
     ids = [row[0] for row in _rows(call, statement, hql) if row[0] is not None]
     if statement.fetches_collection:
         ids = list(dict.fromkeys(ids))

@@ -1,7 +1,7 @@
 """Signing in: a Glacier2 router without routing, and the service factory it hands out.
 
-Clients reach every servant through the endpoints they know already, so the router answers no client proxy and no
-evicted proxies.  Callbacks travel back over the client's own connection.
+Clients reach every servant through the endpoints they know already, so the router answers no client proxy
+and no evicted proxies. Callbacks travel back over the client's own connection.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from server_bridge.sandbox.servants.core import (
     Services,
     internal,
     log,
-    make_servant,
     not_there,
     publish,
+    unpublish_all,
 )
 from server_bridge.sandbox.servants.files import RawFile, resources
 from server_bridge.sandbox.servants.metadata import Metadata, Types
@@ -107,14 +107,10 @@ class Router(Glacier2.Router):  # type: ignore[misc]
         return self.service_factory(session, owner)
 
     def service_factory(self, session: OpenSession, owner: Owner) -> Any:
-        adapter = self.services.adapter
-        identity = Ice.Identity(session.uuid, owner.category)
-        servant = make_servant(
-            omero.api.ServiceFactory, ServiceFactory(self, owner), self.services, owner
+        factory = ServiceFactory(self, owner)
+        return publish(
+            self.services, owner, omero.api.ServiceFactory, omero.api.ServiceFactoryPrx, factory, session.uuid
         )
-        if adapter.find(identity) is None:
-            adapter.add(servant, identity)
-        return omero.api.ServiceFactoryPrx.uncheckedCast(adapter.createProxy(identity))
 
     def set_close(self, client: str, close: bool) -> None:
         with self._lock:
@@ -129,9 +125,8 @@ class Router(Glacier2.Router):  # type: ignore[misc]
             return False
         self.services.sessions.detach(known.owner.session, known.close_on_destroy)
         self.services.repository.forget_client(client)
-        adapter = self.services.adapter
-        # An import's servants outlive their client (the server finishes what it took over); the rest goes.
-        adapter.removeAllFacets(Ice.Identity(known.owner.session, known.owner.category))
+        # The servants go; an import that the server took over runs on without them.
+        unpublish_all(self.services, client)
         return True
 
     def destroySession(self, current: Any) -> None:
@@ -186,7 +181,7 @@ class ServiceFactory:
     def __getattr__(self, name: str) -> Any:
         if name not in SERVICES:
             raise AttributeError(name)
-        return lambda call: self.service(name)
+        return lambda _call: self.service(name)
 
     def service(self, operation: str) -> Any:
         interface, implementation = SERVICES[operation]
