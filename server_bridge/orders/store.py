@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import Engine, or_, select, update
+from sqlalchemy import Engine, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from server_bridge.contract import Condition, Progress, Reason, Stage
@@ -288,8 +288,7 @@ class Store:
                 condition=Condition.RUNNING if keep_running else Condition.QUEUED,
             )
             if not keep_running:
-                session.execute(OrderProgress.__table__.delete().where(OrderProgress.order_id == order_id))
-                # type: ignore[attr-defined]
+                session.execute(delete(OrderProgress).where(OrderProgress.order_id == order_id))
 
     def wait(
         self, order_id: str, attempt: int, reason: Reason, next_try_at: datetime, *, progressed: bool

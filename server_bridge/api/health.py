@@ -1,0 +1,139 @@
+"""Is it alive, is it ready, what do its counters say. No names of people are told here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy import func, select
+
+from server_bridge.api.dependencies import Parts, PartsDep
+from server_bridge.contract import Condition, Health
+from server_bridge.errors import FerryError
+from server_bridge.observability import REGISTRY
+from server_bridge.orders import stages
+from server_bridge.orders.models import Order, Workstation, utcnow
+from server_bridge.orders.store import Store
+
+router = APIRouter(tags=["health"])
+OMERO_ANSWER_SECONDS = 15.0
+"""How long one look at OMERO is believed: a probe every few seconds must not become logins."""
+
+
+def version() -> str:
+    """The installed version."""
+    try:
+        return metadata.version("omero-ferry")
+    except metadata.PackageNotFoundError:
+        return "0+source"
+
+
+@router.get("/healthz")
+async def healthz() -> Health:
+    """The process answers."""
+    return Health(status="ok", version=version())
+
+
+class OmeroSign:
+    """The last sign of life from OMERO, kept for a few seconds."""
+
+    def __init__(self) -> None:
+        self._at = float("-inf")
+        self._said = ""
+
+    async def look(self, parts: Parts) -> str:
+        """``ok``, or the code of what is wrong."""
+        if time.monotonic() - self._at > OMERO_ANSWER_SECONDS:
+            self._at = time.monotonic()
+            try:
+                await parts.bounded.ask(parts.directory.ping, timeout_seconds=5.0)
+                self._said = "ok"
+            except FerryError as error:
+                self._said = error.code
+        return self._said
+
+
+@router.get("/readyz")
+async def readyz(request: Request, parts: PartsDep, response: Response) -> Health:
+    """Ready to take orders (200, also while OMERO is away: ``degraded``), or not (503)."""
+    checks = await run_in_threadpool(_own_checks, parts)
+    down = any(said != "ok" for said in checks.values())
+    checks["omero"] = await request.app.state.omero_sign.look(parts)
+    if down:
+        response.status_code = 503
+    degraded = checks["omero"] != "ok"
+    return Health(
+        status="down" if down else "degraded" if degraded else "ok", version=version(), checks=checks
+    )
+
+
+def _own_checks(parts: Parts) -> dict[str, str]:
+    checks = {"database": "ok", "staging": "ok"}
+    try:
+        with parts.store.read() as session:
+            session.scalar(select(func.count()).select_from(Workstation))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the answer is "not ready"
+        checks["database"] = type(error).__name__
+    if not Path(parts.site.staging_dir).is_dir():
+        checks["staging"] = "missing"
+    return checks
+
+
+class OrdersCollector(Collector):
+    """Orders by stage and condition and each workstation's last sign of life, read when they are asked
+    for."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """The present figures."""
+        orders = GaugeMetricFamily("ferry_orders", "Orders", labels=["stage", "condition"])
+        size = GaugeMetricFamily("ferry_orders_bytes", "Bytes of orders on their way", labels=["share"])
+        seen = GaugeMetricFamily(
+            "ferry_workstation_silent_seconds", "Since the last heartbeat", labels=["workstation"]
+        )
+        oldest = GaugeMetricFamily(
+            "ferry_oldest_attention_seconds", "Age of the oldest order that needs somebody"
+        )
+        now = utcnow()
+        with self._store.read() as session:
+            for stage, condition, count in session.execute(
+                select(Order.stage, Order.condition, func.count()).group_by(Order.stage, Order.condition)
+            ):
+                orders.add_metric([stage, condition], count)
+            for share, total in session.execute(
+                select(Order.share, func.sum(Order.size_bytes))
+                .where(Order.stage.in_(sorted(stages.WORKED)))
+                .group_by(Order.share)
+            ):
+                size.add_metric([share], total)
+            for name, at in session.execute(select(Workstation.name, Workstation.last_seen_at)):
+                if at is not None:
+                    seen.add_metric([name], (now - at).total_seconds())
+            since = session.scalar(
+                select(func.min(Order.updated_at)).where(Order.condition == Condition.ATTENTION)
+            )
+        oldest.add_metric([], (now - since).total_seconds() if since else 0.0)
+        return [orders, size, seen, oldest]
+
+
+def orders_registry(store: Store) -> CollectorRegistry:
+    """A registry of this application's own: two applications in one process must not add up."""
+    registry = CollectorRegistry()
+    registry.register(OrdersCollector(store))
+    return registry
+
+
+@router.get("/metrics", response_class=Response)
+def metrics(parts: PartsDep) -> Response:
+    """Prometheus' text format."""
+    text = generate_latest(REGISTRY) + generate_latest(orders_registry(parts.store))
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

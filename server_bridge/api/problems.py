@@ -1,0 +1,100 @@
+"""Every error leaves as ``application/problem+json`` with a stable code, whom to ask, and no inner detail."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from server_bridge.contract import PROBLEM_MEDIA_TYPE, Problem
+from server_bridge.errors import BadRequest, FerryError, NotFound, Unavailable
+from server_bridge.observability import get_logger
+
+log = get_logger("ferry.api")
+RETRY_UNAVAILABLE_SECONDS = 5
+
+
+def answer(error: FerryError, contact: str) -> Response:
+    """The error as an HTTP answer."""
+    headers = {}
+    retry_after = getattr(error, "retry_after_seconds", None)
+    if retry_after is None and error.status == 503:
+        retry_after = RETRY_UNAVAILABLE_SECONDS
+    if retry_after is not None:
+        headers["Retry-After"] = str(retry_after)
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return _json(error.problem(contact), headers)
+
+
+def _json(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    return Response(problem.model_dump_json(), problem.status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)
+
+
+def from_validation(errors: Sequence[Any]) -> BadRequest:
+    """pydantic's findings as one problem that names the fields; values (a password may be one) stay out."""
+    found = []
+    for item in errors:
+        place = [str(part) for part in item.get("loc", ()) if part not in ("body", "query", "path", "header")]
+        found.append(f"{'.'.join(place)}: {item.get('msg', 'not valid')}" if place else str(item.get("msg")))
+    return BadRequest("; ".join(found[:10]), remedy="Correct the named fields.")
+
+
+def install(app: FastAPI, contact: str) -> None:
+    """Register the handlers."""
+
+    async def on_ferry_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, FerryError)
+        if error.status >= 500:
+            log.warning("refused", code=error.code, detail=error.detail, path=request.url.path)
+        return answer(error, contact)
+
+    async def on_validation(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return answer(from_validation(error.errors()), contact)
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 404:
+            return answer(
+                NotFound(f"{request.method} {request.url.path}", title="There is nothing at this address"),
+                contact,
+            )
+        code = {405: "method_not_allowed", 400: "bad_request"}.get(error.status_code, "http_error")
+        problem = Problem(status=error.status_code, code=code, title=str(error.detail), contact=contact)
+        return _json(problem, dict(error.headers or {}))
+
+    async def on_database(request: Request, error: Exception) -> Response:
+        log.error("the database refused", path=request.url.path, exc_info=error)
+        return answer(
+            Unavailable(
+                "The bridge's database does not take the request now.",
+                code="database_busy",
+                title="The bridge is busy",
+                remedy="Try again in a moment.",
+            ),
+            contact,
+        )
+
+    async def on_anything(request: Request, error: Exception) -> Response:
+        number = uuid.uuid4().hex[:12]
+        log.error("unexpected error", error_id=number, path=request.url.path, exc_info=error)
+        return answer(
+            FerryError(
+                f"Error {number}; the bridge's log has the details.",
+                remedy="Try again. If it stays, tell the contact this number.",
+            ),
+            contact,
+        )
+
+    app.add_exception_handler(FerryError, on_ferry_error)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(OperationalError, on_database)
+    app.add_exception_handler(Exception, on_anything)

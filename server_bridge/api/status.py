@@ -1,0 +1,133 @@
+"""The status page: what moves and what waits, by share and workstation, for a wall screen or a worried look.
+
+It names no person and no file, so it needs no sign-in.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from fastapi import APIRouter
+from jinja2 import Environment, FileSystemLoader
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+from starlette.responses import HTMLResponse
+
+from server_bridge.api.dependencies import PartsDep
+from server_bridge.api.health import version
+from server_bridge.config import SiteConfig
+from server_bridge.contract import Condition, Heartbeat, WorkstationStatus
+from server_bridge.orders import stages
+from server_bridge.orders.models import Order, Workstation
+from server_bridge.orders.view import NO_WORKSTATION
+
+router = APIRouter(include_in_schema=False)
+_pages = Environment(
+    loader=FileSystemLoader(Path(__file__).parent.parent / "web" / "templates"), autoescape=True
+)
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One workstation's orders on one share."""
+
+    workstation: str
+    running: int
+    queued: int
+    waiting: int
+    attention: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """A workstation as the page shows it."""
+
+    name: str
+    status: str
+    seen: str
+    acquiring: bool
+
+
+def human_bytes(size_bytes: int) -> str:
+    """A size for people, in powers of 1000 as disks are sold."""
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError("the loop ends at TB")
+
+
+def human_age(age: timedelta) -> str:
+    """An age for people."""
+    seconds = max(0, int(age.total_seconds()))
+    if seconds < 90:
+        return f"{seconds} s"
+    if seconds < 5400:
+        return f"{seconds // 60} min"
+    return f"{seconds // 3600} h" if seconds < 172_800 else f"{seconds // 86_400} days"
+
+
+def queues(session: Session, site: SiteConfig) -> dict[str, list[Row]]:
+    """Orders on their way, by share and workstation."""
+    counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    rows = session.execute(
+        select(Order.share, Workstation.name, Order.condition, func.count(), func.sum(Order.size_bytes))
+        .outerjoin(Workstation, Workstation.id == Order.workstation_id)
+        .where(Order.stage.in_(sorted(stages.WORKED)))
+        .group_by(Order.share, Workstation.name, Order.condition)
+    )
+    for share, name, condition, count, size in rows:
+        found = counts[share, name or NO_WORKSTATION]
+        found[condition] += count
+        found["bytes"] += int(size or 0)
+    titles = {share.id: share.title or share.id for share in site.shares}
+    shown: dict[str, list[Row]] = {title: [] for title in titles.values()}
+    for (share, name), found in sorted(counts.items()):
+        shown.setdefault(titles.get(share, share), []).append(
+            Row(
+                name,
+                found[Condition.RUNNING],
+                found[Condition.QUEUED],
+                found[Condition.WAITING],
+                found[Condition.ATTENTION],
+                found["bytes"],
+            )
+        )
+    return shown
+
+
+def stations(session: Session, site: SiteConfig, now: datetime) -> list[Station]:
+    """Workstations with their last sign of life; an expired lease is no acquisition."""
+    lease = timedelta(seconds=site.limits.acquiring_lease_seconds)
+    found = []
+    for row in session.scalars(select(Workstation).order_by(Workstation.name)):
+        if row.status == WorkstationStatus.REVOKED:
+            continue
+        beat = Heartbeat.model_validate(row.heartbeat) if row.heartbeat else Heartbeat()
+        age = now - row.last_seen_at if row.last_seen_at else None
+        acquiring = age is not None and age <= lease and any(share.acquiring for share in beat.shares)
+        found.append(Station(row.name, row.status, human_age(age) if age is not None else "never", acquiring))
+    return found
+
+
+@router.get("/", response_class=HTMLResponse)
+def status_page(parts: PartsDep) -> HTMLResponse:
+    """Queues by workstation."""
+    now = parts.now()
+    with parts.store.read() as session:
+        page = _pages.get_template("status.html").render(
+            site=parts.site.name,
+            contact=parts.site.contact,
+            version=version(),
+            now=now,
+            queues=queues(session, parts.site),
+            stations=stations(session, parts.site, now),
+            human_bytes=human_bytes,
+        )
+    return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY, "Referrer-Policy": "no-referrer"})

@@ -1,0 +1,119 @@
+"""The application: routers, handlers and the waker of one context, put together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Protocol
+
+from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
+
+from server_bridge.api import (
+    changes,
+    health,
+    orders,
+    problems,
+    releases,
+    session,
+    status,
+    targets,
+    workstation,
+)
+from server_bridge.api.dependencies import Parts
+from server_bridge.api.directory import Bounded, Directory
+from server_bridge.api.login_limits import LoginLimits
+from server_bridge.api.middleware import Around
+from server_bridge.api.waker import Waker
+from server_bridge.context import Context
+from server_bridge.orders import feed
+from server_bridge.orders.models import utcnow
+
+ROUTERS = (session, workstation, targets, changes, orders, releases, health, status)
+EXTRA_OMERO_SECONDS = 15.0
+"""Beside one call's limit: a question is a login and a few calls."""
+
+
+class Background(Protocol):
+    """What runs beside the API for as long as it does (the pipeline)."""
+
+    def stop(self) -> None:
+        """End it; orders stay resumable."""
+
+
+def _bare(contact: str, **more: Any) -> FastAPI:
+    app = FastAPI(
+        title="OMERO Ferry bridge",
+        version=health.version(),
+        description="From the microscope's buffer share into OMERO, in place and with proof.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+        redirect_slashes=False,
+        **more,
+    )
+    for module in ROUTERS:
+        app.include_router(module.router)
+    problems.install(app, contact)
+    return app
+
+
+def openapi_document() -> dict[str, Any]:
+    """The API as an OpenAPI document; needs no site."""
+    return _bare("").openapi()
+
+
+def create_app(
+    context: Context,
+    *,
+    directory: Directory | None = None,
+    start_background: Callable[[Context], Background] | None = None,
+    now: Callable[[], datetime] = utcnow,
+    clock: Callable[[], float] = time.monotonic,
+) -> FastAPI:
+    """Build the application.
+
+    Args:
+        context: site, orders, OMERO.
+        directory: answers questions about people and places; None: from the context's OMERO.
+        start_background: started before the first request is taken and stopped after the last.
+        now, clock: for tests.
+    """
+    if directory is None:
+        from server_bridge.api.omero_directory import OmeroDirectory
+
+        directory = OmeroDirectory(context.omero)
+    site, store = context.site, context.store
+
+    def read_position() -> feed.Position:
+        with store.read() as session:
+            return feed.position(session)
+
+    waker = Waker(read_position)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        waker.start()
+        background = await run_in_threadpool(start_background, context) if start_background else None
+        try:
+            yield
+        finally:
+            await waker.stop()
+            if background is not None:
+                await run_in_threadpool(background.stop)
+
+    app = _bare(site.contact, lifespan=lifespan)
+    app.state.parts = Parts(
+        context=context,
+        directory=directory,
+        bounded=Bounded(site.omero.call_timeout_seconds + EXTRA_OMERO_SECONDS),
+        logins=LoginLimits(site.limits.login_attempts, site.limits.login_window_seconds, clock),
+        waker=waker,
+        now=now,
+    )
+    app.state.omero_sign = health.OmeroSign()
+    app.add_middleware(Around, contact=site.contact)
+    store.on_change(waker.nudge)
+    return app
