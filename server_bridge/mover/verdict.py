@@ -56,6 +56,8 @@ _T, _P, _S, _R = VerdictKind.TRANSIENT, VerdictKind.PERMANENT, VerdictKind.SPACE
 #: Texts, first match wins. Each was seen with rsync 3.5.0 or OpenSSH 9.2 unless marked otherwise.
 _TEXTS: tuple[tuple[str, VerdictKind, str, str, str], ...] = (
     (r"max connections \(\d+\) reached", _T, "share_busy", "The buffer serves too many transfers", _AWAY),
+    (r"on remote machine: .*unknown option", _P, "rsync_incompatible",
+     "The buffer's rsync is too old", "Update rsync on the buffer's host to 3.2.7 or later."),
     (r"configured to refuse", _P, "rsync_refused", "The buffer's rsync refuses our options", _SITE),
     # Before rrsync's refusals: its own words for a disk that is not mounted.
     (r"Restricted directory does not exist|rrsync error: .*No such file", _T, "share_away",

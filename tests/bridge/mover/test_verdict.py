@@ -79,6 +79,13 @@ def test_a_single_unreadable_file_is_no_refusal_of_the_share() -> None:
     assert classify(23, text).kind is R
 
 
+def test_an_option_the_far_side_does_not_know_is_for_staff() -> None:
+    found = classify(
+        12, "rsync: on remote machine: --trust-sender: unknown option\nrsync error: syntax (code 1)"
+    )
+    assert (found.kind, found.code) == (P, "rsync_incompatible")
+
+
 def test_a_quota_is_as_full_as_a_disk() -> None:
     assert classify(11, 'rsync: [receiver] write failed on "x": Disk quota exceeded (122)').kind is S
 
