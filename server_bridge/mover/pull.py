@@ -18,14 +18,13 @@ file system (`server_bridge.mover.durability`) before it commits digests.
 
 from __future__ import annotations
 
+import shutil
 import stat
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from server_bridge.mover import command, output, paths, sharding, staging, verdict
 from server_bridge.mover.sources import Source
@@ -298,8 +297,11 @@ class _Pull:
 
     def _transfer(self, todo: list[WantedFile]) -> Verdict:
         self._shards = [_Shard(files) for files in sharding.split(todo, self.limits.shards)]
-        with ExitStack() as stack:
-            directory = Path(stack.enter_context(TemporaryDirectory(prefix="ferry-pull-", dir=self.work_dir)))
+        # One fixed name per order: the lock makes it ours, and what a killed bridge left in it is
+        # overwritten.
+        directory = self.work_dir / f"{self.staging_dir.name}.lists"
+        directory.mkdir(mode=0o700, exist_ok=True)
+        try:
             if len(self._shards) == 1:
                 self._run_shard(self._shards[0], directory / "0")
             else:
@@ -313,6 +315,8 @@ class _Pull:
                     thread.start()
                 for thread in threads:
                     thread.join()
+        finally:
+            shutil.rmtree(directory)
         for shard in self._shards:
             if shard.error is not None:
                 raise shard.error
@@ -323,9 +327,9 @@ class _Pull:
         )
 
     def _run_shard(self, shard: _Shard, names_file: Path) -> None:
-        names_file.write_bytes(command.files_from(wanted.path for wanted in shard.files))
         bandwidth = self.limits.bandwidth_kib_per_second
         try:
+            names_file.write_bytes(command.files_from(wanted.path for wanted in shard.files))
             shard.result = self.runner.run(
                 command.pull_command(
                     self.rsync,

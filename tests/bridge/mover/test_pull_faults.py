@@ -106,6 +106,7 @@ def test_a_stopped_pull_ends_its_processes_and_resumes(
     assert (outcome.verdict.kind, outcome.verdict.code) == (VerdictKind.KILLED, "stopped")
     assert outcome.duration_seconds < 60
     assert running.children() == []
+    assert [path.name for path in (staging.parent / ".ferry").iterdir()] == [], "no lists are left behind"
     assert not (staging / FOLDER / "big.czi").exists(), "half a file never has the final name"
     partial = (staging / FOLDER / ".rsync-partial" / "big.czi").stat().st_size
     assert partial > 0
@@ -196,6 +197,21 @@ def test_a_frozen_sender_is_ended_by_the_watchdog_and_resumed_later(
     second = pull(source, FOLDER, wanted, staging, runner)
     assert second.verdict.is_done
     assert_identical(second.confirmed, share, staging)
+
+
+def test_a_file_that_is_cut_short_during_the_pull_is_not_confirmed(
+    daemon: RsyncDaemon, big: Path, staging: Path, runner: ProcessRunner
+) -> None:
+    wanted = wanted_in(daemon.source(), FOLDER, runner)
+    running = Background(daemon.source(), wanted, staging)
+    running.wait_for_bytes()
+    facts = big.stat()
+    os.truncate(big, 2_500_000)
+    os.utime(big, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    outcome = running.result()
+    assert [left.path for left in outcome.pending] == [f"{FOLDER}/big.czi"]
+    assert outcome.verdict.kind is VerdictKind.RECONCILE
+    assert outcome.verdict.code in {"source_changed", "verification_failed", "source_unreadable"}
 
 
 BRIDGE = """
