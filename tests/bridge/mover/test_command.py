@@ -7,12 +7,12 @@ from pathlib import Path
 from server_bridge.mover.command import environment, files_from, list_command, pull_command
 from server_bridge.mover.sources import DaemonSource, PathSource, SshSource
 
-NAMES = Path("/work area/names")
+NAMES = Path("/lists of o1/names")
 DAEMON = DaemonSource("10.0.5.2", "acq", user="bridge", password_file=Path("/etc/ferry/rsync.pass"))
 PULL = [
     "rsync", "-t", "--no-recursive", "--no-links", "--no-D", "--numeric-ids", "-p", "--chmod=D2770,F0440",
     "--no-whole-file", "--no-inplace", "--no-append", "--partial-dir=.rsync-partial",
-    "--checksum-choice=sha1", "--trust-sender", "--timeout=60", "--from0", "--files-from=/work area/names",
+    "--checksum-choice=sha1", "--trust-sender", "--timeout=60", "--from0", "--files-from=/lists of o1/names",
     "--no-h", "--outbuf=L", "--info=none,progress2", "--out-format=@F|%i|%l|%C|%n",
 ]  # fmt: skip
 
@@ -78,7 +78,7 @@ def test_listing_is_a_dry_run_that_shows_links() -> None:
     command = list_command("rsync", PathSource(Path("/mnt/acq")), NAMES, Path("/e"), recursive=True)
     assert command == [
         "rsync", "-t", "--recursive", "--dry-run", "-l", "--no-D", "--numeric-ids", "--trust-sender",
-        "--timeout=60", "--from0", "--files-from=/work area/names", "--no-h", "--outbuf=L",
+        "--timeout=60", "--from0", "--files-from=/lists of o1/names", "--no-h", "--outbuf=L",
         "--info=none,nonreg", "--out-format=@L|%i|%l|%M|%n", "/mnt/acq/", "/e/",
     ]  # fmt: skip
     probe = list_command("rsync", PathSource(Path("/mnt/acq")), NAMES, Path("/e"), recursive=False)

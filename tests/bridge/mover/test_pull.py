@@ -27,6 +27,8 @@ class Sent:
     """Bytes that a daemon says it sent since this was made."""
 
     def __init__(self, daemon: RsyncDaemon) -> None:
+        # A transfer that was cut writes its closing line only when its server process ends.
+        wait_until(lambda: daemon.transfers() == [], "earlier transfers are closed")
         self._log = daemon.log
         self._start = len(self._log.read_bytes())
 
