@@ -19,8 +19,7 @@ REPLACED = str.maketrans(
         "\\": "!",
         "|": "!",
         "/": "!",
-        **{chr(code): "_" for code in range(32)},
-        "\x7f": "_",
+        **{chr(code): "_" for code in (*range(0x20), *range(0x7F, 0xA0))},
     }
 )
 UNSAFE_NAMES = frozenset(
@@ -29,18 +28,15 @@ UNSAFE_NAMES = frozenset(
 
 
 def safe_component(name: str) -> str:
-    """One component of a path as it is stored.
-
-    That a reserved name gets its underscore in front (and, before an extension, behind the reserved part)
-    is inferred from "get ``_`` treatment", not read in the source.
+    """One component of a path as it is stored: a reserved name gets ``_`` behind it; in front of it where it
+    has an extension, as does a name that begins with ``$`` (MakePathComponentSafe).
     """
-    safe = name.translate(REPLACED)
-    stem, dot, extension = safe.partition(".")
-    if stem.upper() in UNSAFE_NAMES:
-        safe = f"{stem}_{dot}{extension}" if dot else f"_{safe}"
-    if safe.startswith("$"):
-        safe = f"_{safe}"
-    return safe
+    upper = name.upper()
+    if upper in UNSAFE_NAMES:
+        name = f"{name}_"
+    if upper.startswith("$") or ("." in upper and upper.partition(".")[0] in UNSAFE_NAMES):
+        name = f"_{name}"
+    return name.translate(REPLACED)
 
 
 def client_path(path: Path) -> str:

@@ -1,0 +1,59 @@
+"""How OMERO will know a file: its *client path*, computed exactly as the Java importer computes it.
+
+The importer takes the absolute path (symlinks are not resolved), cuts it at ``/`` and makes every component
+safe by the rules "Windows required" and "UNIX required" together, whatever system it runs on: names of
+Windows devices get a ``_`` behind them, device names with an extension and names that begin with ``$`` get one
+in front, and characters that Windows forbids are replaced one by one. Components are joined with ``/`` again,
+without a leading one. (Rules read in OMERO's Java sources; the mapping is not injective, so two files of one
+acquisition can share a client path: :func:`ambiguous` finds them.)
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+_SAFE = "_"
+_NAMES = frozenset(
+    {"AUX", "CLOCK$", "CON", "NUL", "PRN", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
+)
+_PREFIXES = ("$", *(f"{name}." for name in sorted(_NAMES)))
+# Control characters of Latin-1: C0, DEL and C1.
+_CHARACTERS = str.maketrans(
+    {chr(code): _SAFE for code in (*range(0x20), *range(0x7F, 0xA0))}
+    | {'"': "'", "*": "x", "/": "!", ":": ";", "<": "[", ">": "]", "?": "%", "\\": "!", "|": "!"}
+)
+
+
+def safe_component(name: str) -> str:
+    """One component of a path as OMERO stores it."""
+    upper = name.upper()
+    if upper in _NAMES:
+        name = name + _SAFE
+    for prefix in _PREFIXES:
+        if upper.startswith(prefix):
+            name = _SAFE + name
+    return name.translate(_CHARACTERS)
+
+
+def client_path(absolute: str) -> str:
+    """The client path of a file given by its absolute path.
+
+    Raises:
+        ValueError: for a relative path, or one with ``.`` or ``..`` in it (Java would keep them as they are, so
+            that the same file had several client paths; our own paths have none).
+    """
+    if not absolute.startswith("/"):
+        raise ValueError(f"not an absolute path: {absolute}")
+    parts = [part for part in absolute.split("/") if part]
+    if any(part in (".", "..") for part in parts):
+        raise ValueError(f"not a normal path: {absolute}")
+    return "/".join(safe_component(part) for part in parts)
+
+
+def ambiguous(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Client paths that more than one of these absolute paths would get, with those paths."""
+    by_client: defaultdict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        by_client[client_path(path)].add(path)
+    return {client: tuple(sorted(found)) for client, found in by_client.items() if len(found) > 1}

@@ -1,0 +1,71 @@
+"""Persons and their groups, read in two queries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from omero.rtypes import unwrap
+
+from server_bridge.contract import Group, PermissionLevel, Person
+
+if TYPE_CHECKING:
+    from server_bridge.omero.session import Session
+
+ACTIVE_GROUP = "user"
+"""OMERO deactivates somebody by taking her out of this group."""
+NO_PLACE = frozenset({"user", "guest", "system"})
+"""Groups of OMERO's own that hold nobody's data."""
+
+
+def find_person(session: Session, username: str) -> Person | None:
+    """The active person of this name with her groups, or None. Works in her own and the service's session."""
+    memberships = session.objects(
+        "select m from GroupExperimenterMap m join fetch m.parent g join fetch m.child e "
+        "where e.omeName = :name order by m.id",
+        {"name": username},
+        group=-1,
+        doing="looking a person up",
+    )
+    if not any(unwrap(m.parent.name) == ACTIVE_GROUP for m in memberships):
+        return None
+    who = memberships[0].child
+    groups = tuple(group_of(m) for m in memberships if unwrap(m.parent.name) not in NO_PLACE)
+    return Person(
+        username=_text(who.omeName),
+        full_name=" ".join(part for part in (_text(who.firstName), _text(who.lastName)) if part),
+        email=_text(who.email),
+        default_group_id=_default_group(session, int(unwrap(who.id)), groups),
+        groups=tuple(sorted(groups, key=lambda group: group.name.casefold())),
+    )
+
+
+def group_of(membership: Any) -> Group:
+    """The contract's group from a loaded GroupExperimenterMap."""
+    group = membership.parent
+    return Group(
+        id=int(unwrap(group.id)),
+        name=_text(group.name),
+        permissions=permission_level(group.details.permissions),
+        is_owner=bool(unwrap(membership.owner)),
+    )
+
+
+def permission_level(permissions: Any) -> PermissionLevel:
+    """OMERO's four levels, from what *other members of the group* may do."""
+    if permissions.isGroupWrite():
+        return PermissionLevel.READ_WRITE
+    if permissions.isGroupAnnotate():
+        return PermissionLevel.READ_ANNOTATE
+    if permissions.isGroupRead():
+        return PermissionLevel.READ_ONLY
+    return PermissionLevel.PRIVATE
+
+
+def _default_group(session: Session, user_id: int, groups: tuple[Group, ...]) -> int | None:
+    with session.doing("asking for the default group"):
+        found = int(unwrap(session.admin.getDefaultGroup(user_id).id))
+    return found if any(group.id == found for group in groups) else None
+
+
+def _text(value: Any) -> str:
+    return str(unwrap(value) or "")
