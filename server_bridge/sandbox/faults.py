@@ -22,9 +22,9 @@ output             the results are printed                             the impor
 =================  ==================================================  ==================
 
 Modes: ``fail`` raises there, ``kill`` ends the process that comes there with SIGKILL, ``delay:SECONDS``
-waits, ``wrong_hash`` (at ``hash``) reports a checksum that is not the file's.  ``match`` limits a fault to client
-paths (for ``anycall`` and ``login``: operation or user names) that contain it; ``count`` is how often it
-strikes, -1 for ever.
+waits, ``wrong_hash`` (at ``hash``) reports a checksum that is not the file's.  ``match`` limits a fault to
+client paths (for ``anycall`` and ``login``: operation or user names) that contain it; ``count`` is how often
+it strikes, -1 for ever.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import fcntl
 import json
 import os
 import signal
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,10 +88,12 @@ def clear_faults(data_dir: Path) -> None:
 
 
 class Faults:
-    """The faults of one data directory, from the point of view of a process that may be hit."""
+    """The faults of one data directory, as seen by a process that may be hit."""
 
     def __init__(self, data_dir: Path) -> None:
         self.directory = data_dir / "faults"
+        # Set by a process that wants to end: nobody needs to wait out a delay then.
+        self.ending = threading.Event()
 
     def take(self, point: str, subject: str = "") -> str | None:
         """The mode of the fault armed at this point for this subject, used up by one.
@@ -124,7 +126,7 @@ class Faults:
         if mode is None:
             return None
         if mode.startswith("delay:"):
-            time.sleep(float(mode.partition(":")[2]))
+            self.ending.wait(float(mode.partition(":")[2]))
             return None
         if mode == "kill":
             os.kill(os.getpid(), signal.SIGKILL)

@@ -9,6 +9,7 @@ files stay.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import omero
@@ -171,13 +172,12 @@ class Graph:
                 classes.setdefault(f"ome.model.{PACKAGES.get(name, 'core')}.{name}", []).append(row_id)
         return {name: sorted(ids) for name, ids in classes.items()}
 
-    def erase(self) -> list[str]:
-        """Delete the rows; returns the repository paths of the files that go."""
+    def erase(self) -> list[Path]:
+        """Delete the rows; returns the files that go."""
         store = self.call.store
         paths = [
-            f"{row['path'] or ''}{row['name']}"
+            self.call.services.repository.path_of(row)
             for row in store.by_ids(ENTITIES["OriginalFile"], self.found.get("originalfile", {}))
-            if row["repo"]
         ]
         for table, rows in self.found.items():
             listed = ", ".join(map(str, rows))
@@ -242,6 +242,24 @@ def delete_graph(call: Call, targets: dict[str, list[int]], dry_run: bool) -> di
     for path in paths:
         call.services.repository.remove(path)
     return result
+
+
+def disk_usage(call: Call, targets: dict[str, list[int]]) -> dict[Any, tuple[int, int]]:
+    """(files, bytes) below the targets for each pair of owner and group."""
+    graph = Graph(call)
+    for name, ids in targets.items():
+        of = ENTITIES.get(name.rpartition(".")[2])
+        if of is None:
+            raise usage(f"The sandbox cannot measure {name}")
+        for row_id in ids:
+            graph.add(of, row_id)
+    graph.grow()
+    used: dict[Any, tuple[int, int]] = {}
+    for row in call.store.by_ids(ENTITIES["OriginalFile"], graph.found.get("originalfile", {})):
+        key = omero.api.LongPair(row["details_owner"], row["details_group"])
+        files, size = used.get(key, (0, 0))
+        used[key] = (files + 1, size + (row["size"] or 0))
+    return used
 
 
 def as_error(error: Exception) -> Any:

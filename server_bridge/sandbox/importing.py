@@ -81,7 +81,7 @@ class Import:
 
     def path_of(self, file_id: int) -> Any:
         row = self.services.store.by_ids(ENTITIES["OriginalFile"], [file_id])[0]
-        return self.services.repository.absolute(f"{row['path']}{row['name']}")
+        return self.services.repository.path_of(row)
 
     def write_log(self, text: str) -> None:
         """Add a line to the import's log in the repository, which clients can read."""

@@ -154,7 +154,8 @@ _entity(
     "OriginalFile",
     "path:str name:str repo:str size:long atime:time mtime:time ctime:time hash:str mimetype:str",
     "hasher:ChecksumAlgorithm",
-    "filesetEntries=FilesetEntry.originalFile annotationLinks=OriginalFileAnnotationLink.parent",
+    "filesetEntries=FilesetEntry.originalFile pixelsFileMaps=PixelsOriginalFileMap.parent"
+    " annotationLinks=OriginalFileAnnotationLink.parent",
 )
 _entity(
     "Fileset",
@@ -247,7 +248,7 @@ _entity(
     "sizeX:int sizeY:int sizeZ:int sizeC:int sizeT:int sha1:str methodology:str significantBits:int"
     " physicalSizeX:length physicalSizeY:length physicalSizeZ:length waveStart:int waveIncrement:int",
     "image:Image pixelsType:PixelsType dimensionOrder:DimensionOrder relatedTo:Pixels",
-    "channels=Channel.pixels#",
+    "channels=Channel.pixels# pixelsFileMaps=PixelsOriginalFileMap.child",
     ordered=True,
 )
 _entity(
@@ -256,6 +257,7 @@ _entity(
     "pixels:Pixels logicalChannel:LogicalChannel statsInfo:StatsInfo",
     ordered=True,
 )
+_entity("PixelsOriginalFileMap", "", "parent:OriginalFile child:Pixels")
 _entity("LogicalChannel", "name:str fluor:str samplesPerPixel:int", "", "channels=Channel.logicalChannel")
 _entity("StatsInfo", "globalMin:double globalMax:double")
 _entity("Roi", "name:str description:str", "image:Image", "annotationLinks=RoiAnnotationLink.parent")

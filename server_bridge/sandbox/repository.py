@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import sqlite3
 import threading
 import zlib
 from collections.abc import Callable
@@ -58,6 +59,7 @@ class Repository:
         # Import processes that are open, by their name; the values belong to servants.imports.
         self.imports: dict[str, Any] = {}
         root.mkdir(parents=True, exist_ok=True)
+        (root.parent / "Files").mkdir(exist_ok=True)
         self.uuid = str(store.setting("database.uuid")) + "-managed"
         self.row_id = self._register()
 
@@ -91,6 +93,12 @@ class Repository:
             raise RepositoryError(f"illegal path: {relative}")
         return self.root.joinpath(*pure.parts)
 
+    def path_of(self, row: sqlite3.Row) -> Path:
+        """The file of an OriginalFile row: in the repository, or an attachment in ``Files`` beside it."""
+        if row["repo"] is None:
+            return self.root.parent / "Files" / str(row["id"])
+        return self.absolute(f"{row['path']}{row['name']}")
+
     def new_directory(self, caller: Caller, now: datetime | None = None) -> str:
         """Make the directory of a new fileset.
 
@@ -118,7 +126,8 @@ class Repository:
             if process.work.client == client:
                 self.imports.pop(name, None)
 
-    def remove(self, relative: str) -> None:
+    @staticmethod
+    def remove(path: Path) -> None:
         """Unlink one file's managed name; its directories stay, as OMERO leaves them."""
         with contextlib.suppress(FileNotFoundError):
-            self.absolute(relative).unlink()
+            path.unlink()

@@ -141,6 +141,7 @@ class Sandbox:
     def stop(self) -> None:
         """Close the endpoints and the state; open sessions end with the process, as with a real server."""
         (self.options.data / READY_FILE).unlink(missing_ok=True)
+        self.services.faults.ending.set()
         self.communicator.destroy()
         self.store.close()
         self._lock.close()

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import omero
 
 from server_bridge.sandbox.people import People
-from server_bridge.sandbox.security import ALL_GROUPS, SYSTEM_GROUP, Caller
+from server_bridge.sandbox.security import ALL_GROUPS, SYSTEM_GROUP, USER_GROUP, Caller
 from server_bridge.sandbox.store import Store, now_ms
 
 DEFAULT_IDLE_MS = 600_000
@@ -94,6 +94,8 @@ class Sessions:
         user = self.people.by_name(name)
         if user is None:
             raise usage(f"No such user: {name}")
+        if not self.people.is_active(user["id"]):
+            raise violation(f"User {user['id']} is not a member of group {USER_GROUP} and cannot login")
         target = self._group_id(user["id"], group)
         if "Sudo" not in caller.privileges:
             if not caller.leader_of:
@@ -122,6 +124,18 @@ class Sessions:
         if row["id"] not in groups and SYSTEM_GROUP not in groups:
             raise violation(f"User {user} is not a member of group {row['id']} and cannot login")
         return int(row["id"])
+
+    def set_times(self, caller: Caller, key: str, live_ms: int | None, idle_ms: int | None) -> None:
+        """Change the times of one's own session; with WriteOwned those of any."""
+        session = self.find(key)
+        if session is None:
+            raise usage(f"No session with uuid: {key}")
+        if session.user_id != caller.user_id and "WriteOwned" not in caller.privileges:
+            raise violation("Sessions of others may not be changed")
+        if live_ms is not None:
+            session.live_ms = live_ms
+        if idle_ms is not None:
+            session.idle_ms = idle_ms
 
     def _create(
         self,
@@ -219,11 +233,14 @@ class Sessions:
         session = self.find(key)
         return -1 if session is None else session.references
 
-    def of_user(self, user: int) -> list[OpenSession]:
+    def everybody(self) -> list[OpenSession]:
         with self._lock:
             keys = list(self._open)
         found = (self.find(key) for key in keys)
-        return [session for session in found if session is not None and session.user_id == user]
+        return [session for session in found if session is not None]
+
+    def of_user(self, user: int) -> list[OpenSession]:
+        return [session for session in self.everybody() if session.user_id == user]
 
     def _end(self, session: OpenSession) -> None:
         self._open.pop(session.uuid, None)

@@ -38,7 +38,8 @@ class ImportOptions:
     paths: tuple[str, ...] = field(default=())
 
 
-TRANSFERS = ("ln", "ln_s", "cp", "upload", "ln_rm", "cp_rm", "upload_rm")
+# Not those that delete their sources: the original does that even after imports that failed without an error.
+TRANSFERS = ("ln", "ln_s", "cp", "upload")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -139,7 +140,7 @@ def parse(argv: list[str]) -> ImportOptions:
     if len(given.annotation_ns) != len(given.annotation_text):
         raise UsageError("--annotation-ns and --annotation-text come in pairs")
     if given.transfer not in TRANSFERS:
-        raise UsageError(f"No such transfer: {given.transfer}")
+        raise UsageError(f"The sandbox has no transfer {given.transfer}")
     for exclusion in given.exclude:
         if exclusion not in ("clientpath", "filename"):
             raise UsageError(f"No such exclusion: {exclusion}")

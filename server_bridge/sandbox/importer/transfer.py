@@ -24,12 +24,9 @@ from server_bridge.sandbox.repository import checksum
 BLOCK_BYTES = 1 << 20
 NAMES = {
     "ln": "HardlinkFileTransfer",
-    "ln_rm": "MoveFileTransfer",
     "ln_s": "SymlinkFileTransfer",
     "cp": "CopyFileTransfer",
-    "cp_rm": "CopyMoveFileTransfer",
     "upload": "UploadFileTransfer",
-    "upload_rm": "UploadRmFileTransfer",
 }
 NO_ACCESS = "You likely do not have access to the ManagedRepository for in-place import."
 
@@ -58,7 +55,7 @@ class Transfer:
         """
         output.log("INFO", f"o.importer.transfers.{NAMES[self.method]}", f"Transferring {source}...")
         output.log("INFO", output.MONITOR, f"FILE_UPLOAD_STARTED: {source}")
-        if self.method.startswith("upload"):
+        if self.method == "upload":
             self._upload(process, place, source)
         else:
             self._in_place(process, place, source)
@@ -82,7 +79,7 @@ class Transfer:
         try:
             if self.method == "ln_s":
                 location.symlink_to(source)
-            elif self.method.startswith("cp"):
+            elif self.method == "cp":
                 shutil.copy2(source, location)
             else:
                 os.link(source, location)

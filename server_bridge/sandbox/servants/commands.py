@@ -10,8 +10,8 @@ import Ice
 import omero
 import omero.cmd
 
-from server_bridge.sandbox.graphs import GraphError, as_error, delete_graph
 from server_bridge.sandbox.servants.core import Call, Owner, log, publish, unpublish
+from server_bridge.sandbox.servants.requests import respond
 from server_bridge.sandbox.store import now_ms
 
 
@@ -100,27 +100,3 @@ def submit(call: Call, request: Any) -> Any:
     handle = Handle(request)
     handle.finish(respond(call, request))
     return handle.published(call)
-
-
-def respond(call: Call, request: Any) -> Any:
-    """The response to one request."""
-    if isinstance(request, omero.cmd.DoAll):
-        responses = []
-        for one in request.requests:
-            responses.append(respond(call, one))
-            if isinstance(responses[-1], omero.cmd.ERR):
-                return responses[-1]
-        return omero.cmd.DoAllRsp(responses, [omero.cmd.Status() for _ in responses])
-    if isinstance(request, omero.cmd.Delete2):
-        try:
-            return omero.cmd.Delete2Response(delete_graph(call, request.targetObjects or {}, request.dryRun))
-        except GraphError as error:
-            return as_error(error)
-        except omero.ServerError as error:
-            return omero.cmd.ERR("::omero::cmd::ERR", "graph-fail", {"message": error.message})
-    name = type(request).__name__ if request is not None else "null"
-    return omero.cmd.Unknown(
-        "::omero::cmd::Unknown",
-        "sandbox-unsupported",
-        {"message": f"The sandbox does not know the request {name}"},
-    )

@@ -83,9 +83,8 @@ class Container:
         of = _entity(klass)
         if of.name not in LEAVES:
             raise usage(f"The sandbox knows no hierarchy of {of.name}")
-        owner = (
-            options.getExperimenter() if options is not None and hasattr(options, "getExperimenter") else None
-        )
+        page = options.theFilter if options is not None else None
+        owner = page.ownerId if page is not None else None
         hql = f"select x from {of.name} x where 1 = 1"
         given = omero.sys.ParametersI()
         if ids:
@@ -95,7 +94,8 @@ class Container:
             hql += " and x.details.owner.id = :owner"
             given.addLong("owner", owner.val)
         found = find_objects(call, f"{hql} order by x.id", given)
-        leaves = bool(options is not None and getattr(options, "isLeaves", lambda: False)())
+        wishes = options.theOptions if options is not None else None
+        leaves = bool(wishes is not None and wishes.leaves is not None and wishes.leaves.val)
         return load(call.store, call.caller, of, [one.id.val for one in found], _hierarchy(of.name, leaves))
 
     def createDataObject(self, call: Call, given: Any, options: Any) -> Any:

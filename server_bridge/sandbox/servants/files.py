@@ -52,7 +52,7 @@ class RawFile:
         rows = self.services.store.by_ids(ORIGINAL_FILE, [self.file_id])
         if not rows:
             raise resource_error(f"No OriginalFile {self.file_id}")
-        return self.services.repository.absolute(f"{rows[0]['path']}{rows[0]['name']}")
+        return self.services.repository.path_of(rows[0])
 
     def setFileId(self, call: Call, file_id: int) -> None:
         rows = call.store.by_ids(ORIGINAL_FILE, [file_id])
@@ -167,7 +167,7 @@ class ManagedRepository:
         wrong = []
         for row in call.store.by_ids(ORIGINAL_FILE, file_ids):
             hasher = call.store.value("SELECT value FROM checksumalgorithm WHERE id = ?", [row["hasher"]])
-            path = call.services.repository.absolute(f"{row['path']}{row['name']}")
+            path = call.services.repository.path_of(row)
             if hasher and (not path.exists() or checksum(path, hasher) != row["hash"]):
                 wrong.append(row["id"])
         return wrong

@@ -162,7 +162,7 @@ class ImportProcess:
 
     def getUploadOffset(self, call: Call, place: int) -> int:
         row = call.store.by_ids(ENTITIES["OriginalFile"], [self.work.files[place]])[0]
-        path = call.services.repository.absolute(f"{row['path']}{row['name']}")
+        path = call.services.repository.path_of(row)
         return path.stat().st_size if path.exists() else 0
 
     def getImportSettings(self, call: Call) -> Any:

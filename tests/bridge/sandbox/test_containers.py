@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import Any
 
 import omero
@@ -208,3 +209,36 @@ def test_hierarchies_are_loaded_in_one_call(connect: Connect) -> None:
         found = container.loadContainerHierarchy("Project", None, None, alice.SERVICE_OPTS)
         names = {p.name.val: {d.name.val for d in p.linkedDatasetList()} for p in found}
         assert names["Actin project"] >= {"embryos", "cell migration"}
+        assert "Microtubules" in names
+        mine = omero.sys.ParametersI().exp(alice.getUserId()).leaves()
+        own = container.loadContainerHierarchy("Project", None, mine, alice.SERVICE_OPTS)
+        assert "Microtubules" not in {project.name.val for project in own}
+        assert all(dataset.isImageLinksLoaded() for p in own for dataset in p.linkedDatasetList())
+
+
+def test_files_are_attached_and_read_back(connect: Connect, tmp_path: Path) -> None:
+    protocol = tmp_path / "protocol.txt"
+    protocol.write_text("Fix, permeabilise, stain.\n" * 2000)
+    with connect("alice") as alice, connect("bob") as bob:
+        dataset = alice.getObject("Dataset", new_dataset(alice).id.val)
+        attached = alice.createFileAnnfromLocalFile(str(protocol), mimetype="text/plain", ns="ferry")
+        dataset.linkAnnotation(attached)
+        (found,) = bob.getObject("Dataset", dataset.getId()).listAnnotations(ns="ferry")
+        assert found.getFile().getName() == "protocol.txt"
+        assert found.getFile().getSize() == protocol.stat().st_size
+        assert b"".join(found.getFileInChunks()) == protocol.read_bytes()
+        alice.deleteObjects("FileAnnotation", [attached.getId()], wait=True)
+        assert bob.getObject("FileAnnotation", attached.getId()) is None
+
+
+def test_the_service_account_writes_nothing_of_its_own_into_groups(connect: Connect) -> None:
+    with connect("ferry") as ferry:
+        group = ferry.getAdminService().lookupGroup("Cytoskeleton").id.val
+        dataset = omero.model.DatasetI()
+        dataset.name = rstring("not allowed")
+        with pytest.raises(omero.SecurityViolation):
+            ferry.getUpdateService().saveObject(dataset, {"omero.group": str(group)})
+        theirs = ferry.getQueryService().get("Dataset", dataset_id(ferry, "embryos"), {"omero.group": "-1"})
+        theirs.name = rstring("renamed")
+        with pytest.raises(omero.SecurityViolation):
+            ferry.getUpdateService().saveObject(theirs, {"omero.group": str(group)})

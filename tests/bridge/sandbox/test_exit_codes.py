@@ -95,7 +95,9 @@ def test_a_target_that_may_not_be_linked_to_is_refused(
 ) -> None:
     with connect("bob") as bob:
         theirs = dataset_id(bob, "embryos")
-    done = sandbox.omero("import", "--transfer=ln", "-d", str(theirs), write_tiff(source / "a.tif"), user="bob")
+    done = sandbox.omero(
+        "import", "--transfer=ln", "-d", str(theirs), write_tiff(source / "a.tif"), user="bob"
+    )
     assert done.code == 2
     assert "Cannot link to target" in done.err
 

@@ -199,7 +199,8 @@ def test_the_queries_of_the_facts_are_answered(alice: Any) -> None:
         " select distinct(i_fse.id) from FilesetEntry as i_fse join i_fse.fileset as i_fileset"
         " join i_fileset.images as i_image where i_image.id in (:ids))",
         "select ann.id, ann.ns, ann.textValue from Fileset as fileset join fileset.annotationLinks as a_link"
-        " join a_link.child as ann where fileset.id in (select distinct(i_fileset.id) from Fileset as i_fileset"
+        " join a_link.child as ann where fileset.id in"
+        " (select distinct(i_fileset.id) from Fileset as i_fileset"
         " join i_fileset.images as i_image where i_image.id in (:ids))",
         "select distinct p.id from Plate p join p.wells w join w.wellSamples ws join ws.image i"
         " where i.fileset.id = 1",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from pathlib import Path
 
@@ -49,12 +48,14 @@ def test_a_tiff_is_linked_in_place_with_its_checksum(
         done = sandbox.omero("import", "--transfer=ln", "-d", str(dataset_id(alice, "embryos")), path)
         assert done.code == 0, done.err
         image = ids(re.fullmatch(r"Image:(\d+)\n", done.out)[1])[0]  # type: ignore[index]
-        ((directory, name, size, digest, hasher, _, fileset, owner),) = rows(alice, FILES, cp=client_path(path))
+        ((directory, name, size, digest, hasher, _, fileset, owner),) = rows(
+            alice, FILES, cp=client_path(path)
+        )
         assert (size, hasher, owner) == (path.stat().st_size, "SHA1-160", "alice")
         assert digest == hashlib.sha1(path.read_bytes()).hexdigest()
         assert sandbox.managed is not None
         managed = sandbox.managed / directory / name
-        assert os.path.samefile(path, managed)
+        assert path.samefile(managed)
         assert path.stat().st_nlink == 2
         assert re.fullmatch(r"alice_\d+/\d{4}-\d\d/\d\d/\d\d-\d\d-\d\d\.\d{3}(__\d+)?/", directory)
         found = rows(
@@ -108,7 +109,15 @@ def test_output_files_are_written_by_the_python_side(sandbox: RunningSandbox, so
     path = write_tiff(source / "a.tif")
     logs = source / "logs"
     done = sandbox.omero(
-        "import", "--transfer=ln", "--output", "yaml", "--file", logs / "out.yml", "--errs", logs / "err.log", path
+        "import",
+        "--transfer=ln",
+        "--output",
+        "yaml",
+        "--file",
+        logs / "out.yml",
+        "--errs",
+        logs / "err.log",
+        path,
     )
     assert done.code == 0
     assert "Fileset" in yaml.safe_load((logs / "out.yml").read_text())[0]
@@ -122,7 +131,9 @@ def test_several_images_of_one_file_are_named_and_sized(
     done = sandbox.omero("import", "--transfer=ln", path)
     with connect("alice") as alice:
         found = rows(
-            alice, "select i.name, i.series from Image i where i.id in (:ids) order by i.series", ids=ids(done.out)
+            alice,
+            "select i.name, i.series from Image i where i.id in (:ids) order by i.series",
+            ids=ids(done.out),
         )
     assert found == [["stage.ome.tif [pos0]", 0], ["stage.ome.tif [pos1]", 1]]
 
@@ -143,7 +154,9 @@ def test_a_companion_and_its_files_are_one_fileset(
         names = ["stack.companion.ome", "plane_0.tif", "plane_1.tif", "plane_2.tif"]
         assert [name for _, name in found] == names
         assert found[0][0] == client_path(companion)
-        assert rows(alice, "select p.sizeZ from Pixels p where p.image.id = :id", id=ids(done.out)[0]) == [[3]]
+        assert rows(alice, "select p.sizeZ from Pixels p where p.image.id = :id", id=ids(done.out)[0]) == [
+            [3]
+        ]
 
 
 def test_a_plate_goes_to_its_screen_with_its_wells(
@@ -159,12 +172,14 @@ def test_a_plate_goes_to_its_screen_with_its_wells(
         plate = ids(re.fullmatch(r"Plate:(\d+)\n", done.out)[1])[0]  # type: ignore[index]
         wells = rows(
             bob,
-            "select w.row, w.column, count(ws) from Plate p join p.wells w join w.wellSamples ws where p.id = :id"
-            " group by w.row, w.column order by w.row, w.column",
+            "select w.row, w.column, count(ws) from Plate p join p.wells w join w.wellSamples ws"
+            " where p.id = :id group by w.row, w.column order by w.row, w.column",
             id=plate,
         )
         assert wells == [[row, column, 1] for row in range(2) for column in range(3)]
-        assert rows(bob, "select l.parent.id from ScreenPlateLink l where l.child.id = :id", id=plate) == [[screen]]
+        assert rows(bob, "select l.parent.id from ScreenPlateLink l where l.child.id = :id", id=plate) == [
+            [screen]
+        ]
         by_fileset = rows(
             bob,
             "select distinct p.id from Plate p join p.wells w join w.wellSamples ws join ws.image i"
@@ -240,8 +255,8 @@ def test_a_target_is_made_by_name_and_linked_to_its_project(
     with connect("alice") as alice:
         found = rows(
             alice,
-            "select p.name, count(il) from Dataset d join d.projectLinks l join l.parent p join d.imageLinks il"
-            " where d.name = 'made by import' group by p.name",
+            "select p.name, count(il) from Dataset d join d.projectLinks l join l.parent p"
+            " join d.imageLinks il where d.name = 'made by import' group by p.name",
         )
         assert found == [["Actin project", 2]]
 
@@ -251,7 +266,12 @@ def test_paths_come_from_standard_input_too(sandbox: RunningSandbox, source: Pat
 
     path = write_tiff(source / "a.tif")
     done = subprocess.run(
-        ["omero", "import", "-f", "-"], input=f"{path}\n", env=sandbox.env, capture_output=True, text=True, check=False
+        ["omero", "import", "-f", "-"],
+        input=f"{path}\n",
+        env=sandbox.env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert str(path) in done.stdout.splitlines()
 
@@ -264,7 +284,16 @@ def test_the_service_account_imports_as_the_person(
         principal = __import__("omero").sys.Principal(name="bob", group="Screens", eventType="User")
         key = ferry.c.sf.getSessionService().createSessionWithTimeouts(principal, 0, 600_000).uuid.val
         done = sandbox.omero(
-            "import", "-s", "localhost", "-p", str(sandbox.ssl_port), "-k", key, "--transfer=ln", path, user=None
+            "import",
+            "-s",
+            "localhost",
+            "-p",
+            str(sandbox.ssl_port),
+            "-k",
+            key,
+            "--transfer=ln",
+            path,
+            user=None,
         )
         assert done.code == 0, done.err
         found = rows(
@@ -285,8 +314,8 @@ def test_the_upload_job_is_finished_and_the_import_log_readable(
         fileset = rows(alice, FILES, cp=client_path(path))[0][6]
         jobs = rows(
             alice,
-            "select j.class, s.value from FilesetJobLink l join l.child j join j.status s where l.parent.id = :id"
-            " order by index(l)",
+            "select j.class, s.value from FilesetJobLink l join l.child j join j.status s"
+            " where l.parent.id = :id order by index(l)",
             id=fileset,
         )
         assert jobs[0] == ["UploadJob", "Finished"]

@@ -170,5 +170,28 @@ def test_roles_and_look_ups(connect: Connect) -> None:
 
 
 def test_an_operation_the_sandbox_lacks_is_named(connect: Connect) -> None:
-    with connect("alice") as alice, pytest.raises(omero.InternalException, match="IAdmin.changeOwner"):
+    with connect("alice") as alice, pytest.raises(omero.InternalException, match=r"IAdmin\.changeOwner"):
         alice.getAdminService().changeOwner(omero.model.ProjectI(1, False), "bob")
+
+
+def test_people_taken_out_of_the_users_neither_sign_in_nor_are_signed_in_for(
+    sandbox: RunningSandbox, connect: Connect
+) -> None:
+    with connect("root") as root, connect("ferry") as ferry:
+        admin = root.getAdminService()
+        users = admin.lookupGroup("user")
+        made = omero.model.ExperimenterI()
+        made.omeName, made.firstName, made.lastName = (
+            omero.rtypes.rstring(one) for one in ("dora", "D", "D")
+        )
+        group = admin.lookupGroup("Cytoskeleton")
+        password = omero.rtypes.rstring("dora-sandbox")
+        made = admin.getExperimenter(admin.createExperimenterWithPassword(made, password, group, [users]))
+        assert sudo(ferry, "dora", "Cytoskeleton")
+        admin.removeGroups(made, [users])
+        connection = BlitzGateway("dora", "dora-sandbox", host=sandbox.host, port=sandbox.ssl_port)
+        assert not connection.connect()
+        with pytest.raises(omero.SecurityViolation):
+            sudo(ferry, "dora", "Cytoskeleton")
+        with pytest.raises(omero.SecurityViolation):
+            ferry.getAdminService().addGroups(made, [users])
