@@ -28,6 +28,7 @@ from server_bridge.api.login_limits import LoginLimits
 from server_bridge.api.middleware import Around
 from server_bridge.api.waker import Waker
 from server_bridge.context import Context
+from server_bridge.human import version
 from server_bridge.orders import feed
 from server_bridge.orders.models import utcnow
 
@@ -46,7 +47,7 @@ class Background(Protocol):
 def _bare(contact: str, **more: Any) -> FastAPI:
     app = FastAPI(
         title="OMERO Ferry bridge",
-        version=health.version(),
+        version=version(),
         description="From the microscope's buffer share into OMERO, in place and with proof.",
         docs_url=None,
         redoc_url=None,
@@ -114,6 +115,6 @@ def create_app(
         now=now,
     )
     app.state.omero_sign = health.OmeroSign()
-    app.add_middleware(Around, contact=site.contact)
+    app.add_middleware(Around)
     store.on_change(waker.nudge)
     return app

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
@@ -158,6 +158,9 @@ class SiteConfig(BaseSettings):
         extra="forbid", frozen=True, env_prefix="FERRY_", env_nested_delimiter="__"
     )
 
+    # A class variable: pydantic would make a private attribute of one that begins with an underscore.
+    toml_file: ClassVar[Path | None] = None
+
     name: str
     contact: str
     state_dir: AbsolutePath
@@ -203,9 +206,9 @@ class SiteConfig(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment over file; ``.env`` files and secret directories are not read."""
         del dotenv_settings, file_secret_settings
-        toml = getattr(cls, "_toml_file", None)
-        file_source = TomlConfigSettingsSource(settings_cls, toml) if toml else init_settings
-        return (env_settings, init_settings, file_source)
+        if cls.toml_file is None:
+            return (env_settings, init_settings)
+        return (env_settings, init_settings, TomlConfigSettingsSource(settings_cls, cls.toml_file))
 
 
 def load_site(path: Path) -> SiteConfig:
@@ -222,7 +225,7 @@ def load_site(path: Path) -> SiteConfig:
         )
 
     class _Loaded(SiteConfig):
-        _toml_file = path
+        toml_file = path
 
     try:
         loaded = _Loaded()  # type: ignore[call-arg]

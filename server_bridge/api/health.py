@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from importlib import metadata
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
@@ -17,6 +16,7 @@ from sqlalchemy import func, select
 from server_bridge.api.dependencies import Parts, PartsDep
 from server_bridge.contract import Condition, Health
 from server_bridge.errors import FerryError
+from server_bridge.human import version
 from server_bridge.observability import REGISTRY
 from server_bridge.orders import stages
 from server_bridge.orders.models import Order, Workstation, utcnow
@@ -25,14 +25,6 @@ from server_bridge.orders.store import Store
 router = APIRouter(tags=["health"])
 OMERO_ANSWER_SECONDS = 15.0
 """How long one look at OMERO is believed: a probe every few seconds must not become logins."""
-
-
-def version() -> str:
-    """The installed version."""
-    try:
-        return metadata.version("omero-ferry")
-    except metadata.PackageNotFoundError:
-        return "0+source"
 
 
 @router.get("/healthz")

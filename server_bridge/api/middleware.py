@@ -10,9 +10,9 @@ import time
 import uuid
 
 import structlog
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server_bridge.contract import PROBLEM_MEDIA_TYPE, Problem
 from server_bridge.observability import REQUEST_SECONDS, REQUESTS, get_logger
 
 log = get_logger("ferry.http")
@@ -23,16 +23,11 @@ _MANIFEST = re.compile(r"^/v1/orders/[^/]+/manifest$")
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
-class _BodyTooLarge(Exception):
-    pass
-
-
 class Around:
     """The one middleware."""
 
-    def __init__(self, app: ASGIApp, contact: str) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._contact = contact
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -49,7 +44,8 @@ class Around:
             message = await receive()
             seen["bytes"] += len(message.get("body", b""))
             if limited and seen["bytes"] > MAX_JSON_BYTES:
-                raise _BodyTooLarge
+                # FastAPI passes this one on; any other exception becomes "400 parsing failed".
+                raise HTTPException(413, f"At most {MAX_JSON_BYTES} bytes.")
             return message
 
         async def watched(message: Message) -> None:
@@ -64,22 +60,8 @@ class Around:
         with structlog.contextvars.bound_contextvars(**context):
             try:
                 await self._app(scope, counted, watched)
-            except _BodyTooLarge:
-                await self._refuse(watched)
             finally:
                 self._note(scope, path, seen["status"], time.monotonic() - started)
-
-    async def _refuse(self, send: Send) -> None:
-        problem = Problem(
-            status=413,
-            code="body_too_large",
-            title="The request is too large",
-            detail=f"At most {MAX_JSON_BYTES} bytes.",
-            contact=self._contact,
-        )
-        headers = [(b"content-type", PROBLEM_MEDIA_TYPE.encode()), (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": problem.model_dump_json().encode()})
 
     @staticmethod
     def _note(scope: Scope, path: str, status: int, seconds: float) -> None:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from server_bridge.contract import PROBLEM_MEDIA_TYPE, Problem
-from server_bridge.errors import BadRequest, FerryError, NotFound, Unavailable
+from server_bridge.errors import BadRequest, FerryError, NeedsAttention, NotFound, StepFailed, Unavailable
 from server_bridge.observability import get_logger
 
 log = get_logger("ferry.api")
@@ -51,6 +51,9 @@ def install(app: FastAPI, contact: str) -> None:
 
     async def on_ferry_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, FerryError)
+        if error.status == 500 and isinstance(error, StepFailed):
+            # The words of a step, met in a request: the caller corrects it, or tries again later.
+            error.status = 422 if isinstance(error, NeedsAttention) else 503
         if error.status >= 500:
             log.warning("refused", code=error.code, detail=error.detail, path=request.url.path)
         return answer(error, contact)
@@ -66,7 +69,9 @@ def install(app: FastAPI, contact: str) -> None:
                 NotFound(f"{request.method} {request.url.path}", title="There is nothing at this address"),
                 contact,
             )
-        code = {405: "method_not_allowed", 400: "bad_request"}.get(error.status_code, "http_error")
+        code = {405: "method_not_allowed", 400: "bad_request", 413: "body_too_large"}.get(
+            error.status_code, "http_error"
+        )
         problem = Problem(status=error.status_code, code=code, title=str(error.detail), contact=contact)
         return _json(problem, dict(error.headers or {}))
 

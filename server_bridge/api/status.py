@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 from starlette.responses import HTMLResponse
 
 from server_bridge.api.dependencies import PartsDep
-from server_bridge.api.health import version
 from server_bridge.config import SiteConfig
 from server_bridge.contract import Condition, Heartbeat, WorkstationStatus
+from server_bridge.human import human_age, human_bytes, version
 from server_bridge.orders import stages
 from server_bridge.orders.models import Order, Workstation
 from server_bridge.orders.view import NO_WORKSTATION
@@ -51,26 +51,6 @@ class Station:
     status: str
     seen: str
     acquiring: bool
-
-
-def human_bytes(size_bytes: int) -> str:
-    """A size for people, in powers of 1000 as disks are sold."""
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 1000 or unit == "TB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError("the loop ends at TB")
-
-
-def human_age(age: timedelta) -> str:
-    """An age for people."""
-    seconds = max(0, int(age.total_seconds()))
-    if seconds < 90:
-        return f"{seconds} s"
-    if seconds < 5400:
-        return f"{seconds // 60} min"
-    return f"{seconds // 3600} h" if seconds < 172_800 else f"{seconds // 86_400} days"
 
 
 def queues(session: Session, site: SiteConfig) -> dict[str, list[Row]]:

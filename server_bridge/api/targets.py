@@ -10,7 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from server_bridge.api.dependencies import Parts, PartsDep, PersonDep
 from server_bridge.api.directory import Kind
 from server_bridge.contract import Container, ContainerList, NewContainer, Person, TagList, Target, TargetKind
-from server_bridge.errors import BadRequest, Forbidden, Unavailable
+from server_bridge.errors import BadRequest, Forbidden, TransientFailure, Unavailable
 from server_bridge.observability import get_logger
 from server_bridge.orders import targets
 from server_bridge.orders.callers import Caller
@@ -88,7 +88,7 @@ async def check_target(parts: Parts, caller: Caller, owner: str, target: Target)
     username = owner or caller.username
     try:
         await parts.bounded.ask(lambda: _check_in_omero(parts, username, target))
-    except Unavailable as error:
+    except (Unavailable, TransientFailure) as error:
         known = username == caller.username and any(group.id == target.group_id for group in caller.groups)
         if not known:
             raise

@@ -57,6 +57,12 @@ class Waker:
             if not future.done():
                 future.set_result(None)
 
+    def release_from_signal(self) -> None:
+        """:meth:`release`, from a signal handler or another thread."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self.release)
+
     async def wait(self, wanted: Callable[[Position], bool], seconds: float) -> Position | None:
         """Return the newest position when ``wanted`` holds for it; None after ``seconds`` or at the stop."""
         if self._closed:

@@ -10,7 +10,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -37,6 +37,13 @@ class Manifest:
     size_bytes: int
 
 
+class Body(Protocol):
+    """Where the bytes come from: a file, or a spooled one."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes; none at the end."""
+
+
 def _bad(detail: str, code: str = "manifest_not_valid", remedy: str = "") -> BadRequest:
     return BadRequest(detail, code=code, title="The manifest is not valid", remedy=remedy)
 
@@ -52,7 +59,7 @@ def too_large() -> BadRequest:
     )
 
 
-def _unpacked(body: BinaryIO, gzipped: bool) -> Iterator[bytes]:
+def _unpacked(body: Body, gzipped: bool) -> Iterator[bytes]:
     total = 0
     # 32 + MAX_WBITS would accept zlib too; the contract says gzip.
     unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS) if gzipped else None
@@ -76,7 +83,7 @@ def _unpacked(body: BinaryIO, gzipped: bool) -> Iterator[bytes]:
         raise _bad("The body ends before its gzip stream does.", remedy="Send it again.")
 
 
-def _lines(body: BinaryIO, gzipped: bool) -> Iterator[bytes]:
+def _lines(body: Body, gzipped: bool) -> Iterator[bytes]:
     rest = b""
     for piece in _unpacked(body, gzipped):
         *lines, rest = (rest + piece).split(b"\n")
@@ -87,7 +94,7 @@ def _lines(body: BinaryIO, gzipped: bool) -> Iterator[bytes]:
 
 
 def read_manifest(
-    body: BinaryIO,
+    body: Body,
     *,
     gzipped: bool,
     sealed: bool,

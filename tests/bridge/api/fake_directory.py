@@ -6,7 +6,15 @@ import threading
 from dataclasses import dataclass, field
 
 from server_bridge.api.directory import Kind
-from server_bridge.contract import Container, ContainerList, Group, NewContainer, PermissionLevel, Person, TagList
+from server_bridge.contract import (
+    Container,
+    ContainerList,
+    Group,
+    NewContainer,
+    PermissionLevel,
+    Person,
+    TagList,
+)
 from server_bridge.errors import NotSignedIn, Unavailable
 
 CYTOSKELETON = Group(id=3, name="Cytoskeleton", permissions=PermissionLevel.READ_ANNOTATE)

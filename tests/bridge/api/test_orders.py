@@ -114,7 +114,9 @@ def test_data_first_seen_while_nobody_or_somebody_else_was_signed_in(bridge: Bri
     alice.call("DELETE", "/v1/session")
     during_alice = datetime.now(UTC).isoformat()
     bob = Desk(bridge, alice.name, key=alice.key, id=alice.id).sign_in("bob")
-    _, not_bobs = bob.order("scope1/alice/run2", first_seen_at=during_alice, target={**TARGET, "container_id": 12})
+    _, not_bobs = bob.order(
+        "scope1/alice/run2", first_seen_at=during_alice, target={**TARGET, "container_id": 12}
+    )
     assert not_bobs.json()["code"] == "not_your_data"
     _, no_time = bob.order("scope1/misc/other", first_seen_at=None)
     assert no_time.json()["code"] == "not_your_data"
@@ -131,7 +133,9 @@ def test_staff_order_for_others_and_without_a_workstation(bridge: Bridge) -> Non
     assert not_hers.json()["code"] == "not_a_member"
 
 
-@pytest.mark.parametrize("path", ["scope1/alice/run1", "scope1/ALICE/Run1", "scope1/alice", "scope1/alice/run1/sub"])
+@pytest.mark.parametrize(
+    "path", ["scope1/alice/run1", "scope1/ALICE/Run1", "scope1/alice", "scope1/alice/run1/sub"]
+)
 def test_one_live_order_per_place(alice: Desk, path: str) -> None:
     order_id, _ = alice.order()
     _, answer = alice.order(path)
@@ -151,7 +155,12 @@ def test_who_holds_a_place_is_not_told_to_others(bridge: Bridge, alice: Desk) ->
     assert "alice" not in problem["detail"] + problem["remedy"]
     assert order_id not in problem["detail"]
     staff = bridge.workstation("scope-3", "scope1").sign_in("staff")
-    assert "alice" in staff.order("scope1/shared/run1", target={"group_id": 4, "container_name": "x"})[1].json()["detail"]
+    assert (
+        "alice"
+        in staff.order("scope1/shared/run1", target={"group_id": 4, "container_name": "x"})[1].json()[
+            "detail"
+        ]
+    )
 
 
 def test_neighbours_are_no_overlap(alice: Desk) -> None:
@@ -175,7 +184,12 @@ def test_a_sealed_manifest_queues_the_order_and_an_open_one_does_not(bridge: Bri
     assert alice.state(order_id)["condition"] == "waiting"
     assert alice.manifest(order_id, FILES, revision=2).status_code == 200
     state = alice.state(order_id)
-    assert (state["condition"], state["sealed"], state["file_count"], state["size_bytes"]) == ("queued", True, 2, 15)
+    assert (state["condition"], state["sealed"], state["file_count"], state["size_bytes"]) == (
+        "queued",
+        True,
+        2,
+        15,
+    )
     assert state["queue"] == {"ahead": 0, "ahead_by_workstation": {}}
     with bridge.store.read() as session:
         rows = session.execute(select(OrderFile.path, OrderFile.size_bytes, OrderFile.mtime_ns)).all()
@@ -268,7 +282,9 @@ def test_the_same_content_again_does_not_disturb_a_pull(bridge: Bridge, alice: D
     assert bridge.store.order(order_id).stage == Stage.PULLING
 
 
-@pytest.mark.parametrize("stage", [Stage.IMPORTING, Stage.PROVING, Stage.ANNOTATING, Stage.PROVEN, Stage.RELEASED])
+@pytest.mark.parametrize(
+    "stage", [Stage.IMPORTING, Stage.PROVING, Stage.ANNOTATING, Stage.PROVEN, Stage.RELEASED]
+)
 def test_from_the_import_on_neither_manifest_nor_cancel(bridge: Bridge, alice: Desk, stage: Stage) -> None:
     order_id, _ = alice.order()
     alice.manifest(order_id, FILES)
@@ -320,7 +336,9 @@ def test_somebody_elses_order_is_not_there(bridge: Bridge, alice: Desk) -> None:
     assert bob.manifest(order_id, FILES).status_code == 404
 
 
-def test_the_workstation_sees_the_orders_made_at_it_and_may_not_change_them(bridge: Bridge, alice: Desk) -> None:
+def test_the_workstation_sees_the_orders_made_at_it_and_may_not_change_them(
+    bridge: Bridge, alice: Desk
+) -> None:
     order_id, _ = alice.order()
     alice.token = ""
     state = alice.state(order_id)

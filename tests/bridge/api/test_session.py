@@ -117,7 +117,9 @@ def test_a_token_is_good_at_its_own_workstation_only(bridge: Bridge, alice: Desk
     assert answer.json()["code"] == "other_workstation"
 
 
-@pytest.mark.parametrize("header", ["Bearer nonsense", "Basic YTpi", "Bearer grant.x.y", "Bearer", "Bearer grant."])
+@pytest.mark.parametrize(
+    "header", ["Bearer nonsense", "Basic YTpi", "Bearer grant.x.y", "Bearer", "Bearer grant."]
+)
 def test_a_bad_credential_is_never_taken_for_nobody(alice: Desk, header: str) -> None:
     answer = alice.call("GET", "/v1/orders", headers={"Authorization": header})
     assert answer.status_code == 401

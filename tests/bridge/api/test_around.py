@@ -1,0 +1,129 @@
+"""What surrounds every route: problems, health, metrics, the status page, limits, log lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from server_bridge.api import workstation as workstation_router
+from server_bridge.app import openapi_document
+from tests.bridge.api.conftest import Bridge, Desk
+
+
+def test_an_unknown_address_is_a_problem(bridge: Bridge) -> None:
+    answer = bridge.http.get("/v1/nonsense")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert answer.headers["content-type"] == "application/problem+json"
+    wrong = bridge.http.patch("/v1/session")
+    assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
+
+
+def test_an_unexpected_error_is_a_numbered_problem_without_its_text(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("a secret detail")
+
+    monkeypatch.setattr(workstation_router.workstations, "register", broken)
+    with capture_logs() as lines:
+        answer = bridge.http.post("/v1/workstation", json={"name": "x", "key": "k" * 32})
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "secret" not in answer.text
+    number = answer.json()["detail"].split()[1].rstrip(";")
+    assert [line for line in lines if line.get("error_id") == number]
+
+
+def test_validation_never_repeats_what_was_sent(bridge: Bridge) -> None:
+    answer = bridge.http.post("/v1/session", json={"username": "alice", "password": "", "pass": "hunter2"})
+    assert answer.status_code == 422
+    assert "hunter2" not in answer.text
+
+
+def test_a_large_body_is_refused(bridge: Bridge) -> None:
+    answer = bridge.http.post("/v1/session", content=b"x" * (5 * 1024**2))
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+def test_health_and_readiness(bridge: Bridge) -> None:
+    assert bridge.http.get("/healthz").json()["status"] == "ok"
+    ready = bridge.http.get("/readyz")
+    assert (ready.status_code, ready.json()["status"]) == (200, "ok")
+    bridge.site.staging_dir.rmdir()
+    broken = bridge.http.get("/readyz")
+    assert (broken.status_code, broken.json()["checks"]["staging"]) == (503, "missing")
+
+
+def test_omero_away_is_degraded_and_still_ready(bridge: Bridge) -> None:
+    bridge.directory.away = True
+    ready = bridge.http.get("/readyz")
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    assert ready.json()["checks"]["omero"] == "omero_away"
+
+
+def test_metrics_count_orders_and_name_nobody(bridge: Bridge, alice: Desk) -> None:
+    alice.order()
+    text = bridge.http.get("/metrics").text
+    assert 'ferry_orders{condition="waiting",stage="accepted"} 1.0' in text
+    assert "ferry_http_requests_total" in text
+    assert "alice" not in text
+
+
+def test_invented_addresses_become_no_metric(bridge: Bridge) -> None:
+    bridge.http.get("/v1/" + "z" * 50)
+    assert "z" * 50 not in bridge.http.get("/metrics").text
+
+
+def test_the_status_page_shows_workstations_and_no_person(bridge: Bridge, alice: Desk) -> None:
+    alice.order("scope1/alice/secret-project")
+    bridge.workstation("<script>alert(1)</script>", "scope9", approved=False)
+    page = bridge.http.get("/")
+    assert page.status_code == 200
+    assert "scope-1" in page.text
+    assert "Confocal" in page.text
+    assert "alice" not in page.text
+    assert "secret-project" not in page.text
+    assert "<script>" not in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_log_lines_carry_the_order_and_no_secret(alice: Desk) -> None:
+    import structlog
+
+    from server_bridge.observability import working_on
+
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        order_id, _ = alice.order()
+        alice.state(order_id)
+        with working_on("an-order", step="pull"):
+            structlog.get_logger("x").info("hello")
+    found = [line for line in lines if line.get("path") == f"/v1/orders/{order_id}"]
+    assert found
+    assert all(line["order"] == order_id for line in found)
+    assert [line for line in lines if line.get("order") == "an-order" and line["step"] == "pull"]
+    assert alice.token not in str(lines)
+    assert alice.key not in str(lines)
+
+
+def test_the_openapi_document_has_every_endpoint_of_the_design() -> None:
+    paths = openapi_document()["paths"]
+    wanted = {
+        "/v1/session": {"post", "get", "delete"},
+        "/v1/workstation": {"post", "get"},
+        "/v1/workstation/heartbeat": {"post"},
+        "/v1/targets/containers": {"get", "post"},
+        "/v1/targets/tags": {"get"},
+        "/v1/orders": {"get"},
+        "/v1/orders/{order_id}": {"put", "get"},
+        "/v1/orders/{order_id}/manifest": {"put"},
+        "/v1/orders/{order_id}/commands": {"post"},
+        "/v1/orders/{order_id}/receipts": {"get"},
+        "/v1/orders/{order_id}/release": {"get"},
+        "/v1/orders/{order_id}/freed": {"post"},
+        "/healthz": {"get"},
+        "/readyz": {"get"},
+        "/metrics": {"get"},
+    }
+    for path, methods in wanted.items():
+        assert set(paths[path]) == methods, path
