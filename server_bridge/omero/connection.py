@@ -183,7 +183,7 @@ class Omero:
     # -- connecting -------------------------------------------------------------------------------------
 
     def client_properties(self) -> dict[str, str]:
-        """Ice properties that bound every call, connect and close in time (also for the ``omero`` command)."""
+        """Ice properties that bound every call, connect and close in time."""
         timeout_ms = int(self.config.call_timeout_seconds * 1000)
         return {
             "omero.host": self.config.host,

@@ -98,7 +98,7 @@ def describe(error: BaseException) -> str:
 
 
 def translate(error: BaseException, doing: str) -> FerryError:
-    """The bridge's error for what OMERO's client raised while ``doing`` (a phrase like "listing datasets")."""
+    """The bridge's error for what OMERO's client raised while ``doing`` (a phrase: "listing datasets")."""
     said = f"While {doing}: {describe(error)}"
     if isinstance(error, FerryError):
         return error

@@ -2,10 +2,10 @@
 
 The importer takes the absolute path (symlinks are not resolved), cuts it at ``/`` and makes every component
 safe by the rules "Windows required" and "UNIX required" together, whatever system it runs on: names of
-Windows devices get a ``_`` behind them, device names with an extension and names that begin with ``$`` get one
-in front, and characters that Windows forbids are replaced one by one. Components are joined with ``/`` again,
-without a leading one. (Rules read in OMERO's Java sources; the mapping is not injective, so two files of one
-acquisition can share a client path: :func:`ambiguous` finds them.)
+Windows devices get a ``_`` behind them, device names with an extension and names that begin with ``$`` get
+one in front, and characters that Windows forbids are replaced one by one. Components are joined with ``/``
+again, without a leading one. (Rules read in OMERO's Java sources; the mapping is not injective, so two files
+of one acquisition can share a client path: :func:`ambiguous` finds them.)
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def client_path(absolute: str) -> str:
     """The client path of a file given by its absolute path.
 
     Raises:
-        ValueError: for a relative path, or one with ``.`` or ``..`` in it (Java would keep them as they are, so
-            that the same file had several client paths; our own paths have none).
+        ValueError: for a relative path, or one with ``.`` or ``..`` in it (Java would keep them as they are,
+            so that the same file had several client paths; our own paths have none).
     """
     if not absolute.startswith("/"):
         raise ValueError(f"not an absolute path: {absolute}")

@@ -199,7 +199,8 @@ def parameters(values: Mapping[str, Value] | None, page: tuple[int, int] | None 
 
 
 def like(text: str) -> str:
-    """Pattern for a case-insensitive search inside names; ``%`` and ``_`` lose their meaning as wildcards only
-    as far as HQL allows: ``_`` stays one, which finds a little more and never less.
+    """Pattern for a search inside names, to be compared with ``lower(name)``.
+
+    ``%`` becomes the wildcard for one character, and ``_`` stays it: that finds a little more, never less.
     """
     return f"%{text.lower().replace('%', '_')}%"

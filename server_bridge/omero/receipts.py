@@ -1,0 +1,264 @@
+"""What OMERO holds of our files: the look before an import, the facts behind a receipt, the one deletion.
+
+An exit code or a log line of the importer is never proof; these queries are. They are asked by client path,
+in a few large queries (OMERO has no index on ``FilesetEntry.clientPath``, so one query for 500 paths is much
+cheaper than 500 queries), and over all groups: with the service account, or in the person's session for her
+own filesets. Both see the same here [infer: omero.connection].
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from server_bridge.errors import NeedsAttention
+from server_bridge.omero.proof import FileProof, FileProblem, prove_file
+from server_bridge.omero.session import ALL_GROUPS, Session, chunks
+
+__all__ = [
+    "FileProblem",
+    "FileProof",
+    "FilesetInfo",
+    "HeldLock",
+    "ManagedFile",
+    "debris_objection",
+    "filesets_by_client_path",
+    "filesets_by_id",
+    "prove_file",
+    "remove_debris",
+]
+
+UPLOAD_FINISHED = "Finished"
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedFile:
+    """One file of a fileset, as OMERO's database has it."""
+
+    original_file_id: int
+    path: str
+    """Below ManagedRepository, with a slash at its end."""
+    name: str
+    size: int
+    """Bytes."""
+    sha1: str
+    """OMERO's hash, lower case; a SHA-1 only where ``hasher`` says so."""
+    hasher: str
+    client_path: str
+    managed_abs_path: Path
+    """As this host sees it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilesetInfo:
+    """One fileset with everything a decision about it needs."""
+
+    fileset_id: int
+    upload_finished: bool | None
+    """Whether the upload was verified (then the server imports, client or not); None: OMERO has no such job."""
+    image_ids: tuple[int, ...]
+    plate_ids: tuple[int, ...]
+    group_id: int
+    owner: str
+    files: tuple[ManagedFile, ...]
+
+    @property
+    def image_count(self) -> int:
+        return len(self.image_ids)
+
+    @property
+    def complete(self) -> bool:
+        """It holds images: a fileset without any is an import that runs or failed."""
+        return bool(self.image_ids)
+
+    def file(self, client_path: str) -> ManagedFile | None:
+        """The file of that client path."""
+        return next((one for one in self.files if one.client_path == client_path), None)
+
+
+def filesets_by_client_path(
+    session: Session, client_paths: Iterable[str]
+) -> dict[str, tuple[FilesetInfo, ...]]:
+    """All filesets that hold a file of one of these client paths, oldest first.
+
+    Every asked path is a key; a path that OMERO does not know has an empty value. No path, no question.
+
+    Raises:
+        Unavailable, TransientFailure: where OMERO does not answer.
+    """
+    asked = list(dict.fromkeys(client_paths))
+    by_path: dict[str, set[int]] = {path: set() for path in asked}
+    for piece in chunks(asked):
+        for client_path, fileset_id in session.rows(
+            "select fe.clientPath, fs.id from FilesetEntry fe join fe.fileset fs where fe.clientPath in (:paths)",
+            {"paths": piece},
+            group=ALL_GROUPS,
+            doing="looking for imported files",
+        ):
+            by_path[str(client_path)].add(int(fileset_id))
+    known = filesets_by_id(session, sorted(set().union(*by_path.values())) if by_path else [])
+    return {path: tuple(known[one] for one in sorted(ids) if one in known) for path, ids in by_path.items()}
+
+
+def filesets_by_id(session: Session, fileset_ids: Sequence[int]) -> dict[int, FilesetInfo]:
+    """Filesets by their ids; one that is gone is left out."""
+    found: dict[int, FilesetInfo] = {}
+    for piece in chunks(list(fileset_ids)):
+        found |= _load(session, piece)
+    return found
+
+
+def _load(session: Session, ids: list[int]) -> dict[int, FilesetInfo]:
+    def ask(hql: str, doing: str) -> list[tuple[Any, ...]]:
+        return session.rows(hql, {"ids": ids}, group=ALL_GROUPS, doing=doing)
+
+    heads = ask(
+        "select fs.id, e.omeName, g.id from Fileset fs join fs.details.owner e join fs.details.group g "
+        "where fs.id in (:ids)",
+        "reading filesets",
+    )
+    files: defaultdict[int, list[ManagedFile]] = defaultdict(list)
+    for fileset, number, path, name, size, digest, hasher, client_path in ask(
+        "select fs.id, o.id, o.path, o.name, o.size, o.hash, h.value, fe.clientPath from FilesetEntry fe "
+        "join fe.fileset fs join fe.originalFile o left outer join o.hasher h where fs.id in (:ids) order by o.id",
+        "reading the files of filesets",
+    ):
+        files[int(fileset)].append(
+            ManagedFile(
+                original_file_id=int(number),
+                path=str(path),
+                name=str(name),
+                # A file that was never stored has no size yet: nothing is equal to -1.
+                size=-1 if size is None else int(size),
+                sha1=str(digest or "").lower(),
+                hasher=str(hasher or ""),
+                client_path=str(client_path),
+                managed_abs_path=session.managed_repository / str(path).strip("/") / str(name),
+            )
+        )
+    images: defaultdict[int, list[int]] = defaultdict(list)
+    for fileset, image in ask(
+        "select fs.id, i.id from Image i join i.fileset fs where fs.id in (:ids) order by i.id",
+        "reading the images of filesets",
+    ):
+        images[int(fileset)].append(int(image))
+    plates: defaultdict[int, list[int]] = defaultdict(list)
+    for fileset, plate in ask(
+        "select distinct fs.id, p.id from Plate p join p.wells w join w.wellSamples ws join ws.image i "
+        "join i.fileset fs where fs.id in (:ids) order by p.id",
+        "reading the plates of filesets",
+    ):
+        plates[int(fileset)].append(int(plate))
+    uploads = _uploads(session, ids)
+    return {
+        int(fileset): FilesetInfo(
+            fileset_id=int(fileset),
+            upload_finished=uploads.get(int(fileset)),
+            image_ids=tuple(images[int(fileset)]),
+            plate_ids=tuple(plates[int(fileset)]),
+            group_id=int(group),
+            owner=str(owner),
+            files=tuple(files[int(fileset)]),
+        )
+        for fileset, owner, group in heads
+    }
+
+
+def _uploads(session: Session, ids: list[int]) -> dict[int, bool]:
+    """Per fileset, whether its UploadJob is finished (the only job that OMERO ever finishes)."""
+    links = session.rows(
+        "select l.parent.id, l.child.id from FilesetJobLink l where l.parent.id in (:ids)",
+        {"ids": ids},
+        group=ALL_GROUPS,
+        doing="reading the jobs of filesets",
+    )
+    fileset_of = {int(job): int(fileset) for fileset, job in links}
+    found: dict[int, bool] = {}
+    for piece in chunks(sorted(fileset_of)):
+        for job, status in session.rows(
+            "select j.id, s.value from UploadJob j join j.status s where j.id in (:jobs)",
+            {"jobs": piece},
+            group=ALL_GROUPS,
+            doing="reading the upload jobs of filesets",
+        ):
+            found[fileset_of[int(job)]] = str(status) == UPLOAD_FINISHED
+    return found
+
+
+# -- the one thing we delete in OMERO -------------------------------------------------------------------
+
+
+class HeldLock(Protocol):
+    """The order's run lock (`server_bridge.pipeline.run_lock.RunLock`): whoever holds it has ended every
+    importer that a dead bridge left behind, and nobody else can start one. ``fd`` is -1 once released.
+    """
+
+    fd: int
+
+
+def debris_objection(
+    fileset: FilesetInfo, order_client_paths: frozenset[str], username: str, *, importer_gone: bool
+) -> str:
+    """Why this fileset must not be removed; empty where all conditions of promise 8 hold. Pure."""
+    if not importer_gone:
+        return "an importer of this order may still run"
+    if fileset.image_ids or fileset.plate_ids:
+        return "it holds images"
+    if fileset.upload_finished is not False:
+        # A finished upload is imported by the server without any client; no job at all is none of ours.
+        return "its upload is finished, so that OMERO may still import it"
+    if fileset.owner != username:
+        return f"it belongs to {fileset.owner}"
+    if not fileset.files:
+        return "it names no file"
+    if any(file.client_path not in order_client_paths for file in fileset.files):
+        return "it holds files that are not this order's"
+    return ""
+
+
+def remove_debris(
+    session: Session, fileset_id: int, order_client_paths: Iterable[str], lock: HeldLock
+) -> FilesetInfo | None:
+    """Remove what a failed import left: a fileset without images that never finished its upload.
+
+    The facts are read again here, just before. OMERO unlinks the managed names; the staged ones stay.
+
+    Args:
+        session: the owner's session (the service account may not delete, and need not).
+        order_client_paths: client paths of all files of the order; no other file may be in the fileset.
+        lock: the order's run lock, held.
+
+    Returns:
+        What was removed; None where it was gone already.
+
+    Raises:
+        NeedsAttention: ``not_debris`` where a condition does not hold, ``debris_stays`` where OMERO refuses.
+        Unavailable, TransientFailure: where OMERO does not answer or fails.
+    """
+    fileset = filesets_by_id(session, [fileset_id]).get(fileset_id)
+    if fileset is None:
+        return None
+    objection = debris_objection(
+        fileset, frozenset(order_client_paths), session.username, importer_gone=lock.fd >= 0
+    )
+    if objection:
+        raise NeedsAttention(
+            f"Fileset {fileset_id} stays: {objection}.",
+            code="not_debris",
+            title="OMERO holds an import of these files that is not finished",
+            remedy="Wait a moment and retry; if it stays, let the OMERO administrator look at this fileset.",
+        )
+    session.delete(
+        "Fileset", fileset_id, fileset.group_id, doing=f"removing the unfinished fileset {fileset_id}"
+    )
+    if filesets_by_id(session, [fileset_id]):
+        raise NeedsAttention(
+            f"OMERO answered that fileset {fileset_id} is deleted and still lists it.",
+            code="debris_stays",
+            title="OMERO did not remove an unfinished import",
+            remedy=f"Let the OMERO administrator run `omero delete Fileset:{fileset_id} --report`.",
+        )
+    return fileset
