@@ -39,6 +39,16 @@ class Typed:
     entity: Entity | None = None
 
 
+NUMBERS = frozenset({"int", "long", "double", "time", "entity"})
+
+
+def comparable(left: Typed, right: Typed) -> None:
+    """Refuse to compare text with numbers: SQLite would do it, PostgreSQL behind OMERO does not."""
+    kinds = {left.type, right.type}
+    if "str" in kinds and kinds & NUMBERS:
+        raise HqlError(f"operator does not exist: {left.type} = {right.type}")
+
+
 class Expressions:
     """The half of the translator that deals with values; names are looked up by the other half."""
 
@@ -153,7 +163,7 @@ class Expressions:
     def literal(self, node: ast.Literal) -> Typed:
         value = node.value
         if value is None:
-            return Typed("NULL", "str")
+            return Typed("NULL", "null")
         if isinstance(value, bool):
             return Typed("1" if value else "0", "bool")
         if isinstance(value, str):
@@ -173,6 +183,8 @@ class Expressions:
         if node.op == "LIKE":
             # PostgreSQL's LIKE knows the backslash as escape character without being told.
             return Typed(f"({left.sql} LIKE {right.sql} ESCAPE '\\')", "bool")
+        if node.op not in ("AND", "OR"):
+            comparable(left, right)
         return Typed(f"({left.sql} {node.op} {right.sql})", "bool")
 
     def unary(self, node: ast.Unary) -> Typed:
@@ -190,6 +202,8 @@ class Expressions:
             if not given:
                 # Hibernate makes "in ()" of it, which PostgreSQL refuses.
                 raise HqlError(f"unexpected end of subtree: the list :{node.options[0].name} is empty")
+            for one in given:
+                comparable(value, Typed("?", "str" if isinstance(one, str) else "long"))
             self.parameters.append(json.dumps(given))
             return Typed(f"({value.sql} {word} (SELECT value FROM json_each(?)))", "bool")
         options = ", ".join(self.expression(option).sql for option in node.options)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import omero
-from omero import rtypes
 
 from server_bridge.sandbox.faults import Faults
 from server_bridge.sandbox.importer import output
@@ -55,11 +54,15 @@ class Transfer:
         """
         output.log("INFO", f"o.importer.transfers.{NAMES[self.method]}", f"Transferring {source}...")
         output.log("INFO", output.MONITOR, f"FILE_UPLOAD_STARTED: {source}")
-        if self.method == "upload":
+        uploader = (
             self._upload(process, place, source)
-        else:
-            self._in_place(process, place, source)
+            if self.method == "upload"
+            else self._in_place(process, place, source)
+        )
+        # The server hashes when it saves, after the client: a client that fails here leaves no checksum.
         digest = self._digest(source)
+        uploader.save()
+        uploader.close()
         output.log("INFO", output.MONITOR, f"FILE_UPLOAD_COMPLETE: {source}")
         return digest
 
@@ -72,7 +75,7 @@ class Transfer:
             return "0" * len(digest)
         return digest
 
-    def _in_place(self, process: Any, place: int, source: Path) -> None:
+    def _in_place(self, process: Any, place: int, source: Path) -> Any:
         location = self._location(process, place)
         self._check_location(process, place, location, source)
         self.faults.strike("link", str(source))
@@ -86,7 +89,7 @@ class Transfer:
         except OSError as error:
             # The wording of java.nio.file.FileSystemException.
             raise TransferError(f"{location} -> {source}: {error.strerror}") from error
-        self._check_target(process, place, source)
+        return self._check_target(process, place, source)
 
     def _location(self, process: Any, place: int) -> Path:
         uploader = process.getUploader(place)
@@ -120,7 +123,7 @@ class Transfer:
         except OSError as error:
             raise TransferError(f"Check failed: {location} could not be cleaned up! {NO_ACCESS}") from error
 
-    def _check_target(self, process: Any, place: int, source: Path) -> None:
+    def _check_target(self, process: Any, place: int, source: Path) -> Any:
         self.faults.strike("checkTarget", str(source))
         uploader = process.getUploader(place, self.connection.reading())
         try:
@@ -130,10 +133,9 @@ class Transfer:
                 f"The server could not check the size of the file {source}."
                 " Most likely the server process has no read access to it."
             ) from error
-        uploader.save()
-        uploader.close()
+        return uploader
 
-    def _upload(self, process: Any, place: int, source: Path) -> None:
+    def _upload(self, process: Any, place: int, source: Path) -> Any:
         self.faults.strike("link", str(source))
         uploader = process.getUploader(place)
         position = 0
@@ -141,7 +143,6 @@ class Transfer:
             while block := handle.read(BLOCK_BYTES):
                 uploader.write(block, position, len(block))
                 position += len(block)
-        saved = uploader.save()
-        uploader.close()
-        if rtypes.unwrap(saved.size) != position:
-            raise TransferError(f"{source}: {rtypes.unwrap(saved.size)} of {position} bytes arrived")
+        if uploader.size() != position:
+            raise TransferError(f"{source}: not all of {position} bytes arrived")
+        return uploader

@@ -48,11 +48,14 @@ def test_nonsense_is_refused_by_the_parser(text: str) -> None:
         "select soundex(p.name) from Project p",
         "select p.name from Project p, Dataset p",
         "select q.name from Project p",
+        "select p.name from Project p where p.id = '1'",
+        "select p.name from Project p where p.id in (:words)",
     ],
 )
 def test_what_is_not_understood_is_a_query_exception_that_quotes_it(alice: Any, text: str) -> None:
     parameters = omero.sys.ParametersI()
     parameters.map["empty"] = rlist([])
+    parameters.map["words"] = rlist([rstring("1")])
     with pytest.raises(omero.QueryException) as refused:
         alice.getQueryService().projection(text, parameters)
     assert text in refused.value.message
