@@ -1,0 +1,97 @@
+"""What becomes of an order whose attempt failed: wait and try again, or ask a person. Pure.
+
+Three classes. An *outage* (share away, OMERO away, disk full) is nobody's fault in the order: it waits for as
+long as it takes, so that a night of maintenance needs nobody's click per order in the morning. Other passing
+failures are tried a few times; when several tries in a row bring not one new byte or unit, a person is asked.
+The rest is a person's from the start.
+
+The wait grows by itself: the next pause is as long as the order has been waiting for this reason (which
+doubles it each time), between the site's base and cap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from server_bridge.config import LimitsConfig
+from server_bridge.contract import Condition
+from server_bridge.errors import FerryError, TransientFailure, Unavailable
+
+OUTAGE_CAP_SECONDS = 300.0
+"""An outage ends at some moment of its own: looking more rarely than this would only add waiting."""
+
+OUTAGES = frozenset(
+    {
+        "share_away",
+        "share_marker_missing",
+        "share_busy",
+        "stalled",
+        "staging_full",
+        "order_busy",
+        "orphans_remain",
+        "omero_busy",
+    }
+)
+
+
+class Failure(Enum):
+    """How an error is treated."""
+
+    OUTAGE = "outage"
+    PASSING = "passing"
+    PERSON = "person"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of the order. ``progressed`` resets its count of idle tries."""
+
+    condition: Condition
+    delay_seconds: float = 0.0
+    progressed: bool = False
+
+
+def classify(error: FerryError) -> Failure:
+    """The class of an error. A refused service account counts as an outage: once staff have corrected it,
+    every order goes on by itself."""
+    if isinstance(error, Unavailable):
+        return Failure.OUTAGE
+    if isinstance(error, TransientFailure):
+        return Failure.OUTAGE if error.code in OUTAGES else Failure.PASSING
+    return Failure.PERSON
+
+
+def decide(
+    failure: Failure,
+    *,
+    waited_seconds: float,
+    idle_tries: int,
+    progressed: bool,
+    limits: LimitsConfig,
+    spread: float,
+) -> Decision:
+    """Decide.
+
+    Args:
+        failure: class of the error.
+        waited_seconds: since the order first failed for this reason without a break.
+        idle_tries: failed tries in a row before this one that brought nothing.
+        progressed: whether this try brought a byte, a file or a unit.
+        limits: of the site.
+        spread: 0..1, random: keeps many orders from knocking at the same moment.
+    """
+    if failure is Failure.PERSON:
+        return Decision(Condition.ATTENTION)
+    if failure is Failure.PASSING and not progressed and idle_tries + 1 >= limits.idle_tries:
+        return Decision(Condition.ATTENTION)
+    cap = limits.retry_cap_seconds
+    if failure is Failure.OUTAGE:
+        cap = min(cap, OUTAGE_CAP_SECONDS)
+    waited = 0.0 if progressed else waited_seconds
+    delay = min(cap, max(limits.retry_base_seconds, waited))
+    return Decision(
+        Condition.WAITING,
+        delay_seconds=delay * (0.85 + 0.3 * spread),
+        progressed=progressed or failure is Failure.OUTAGE,
+    )

@@ -1,0 +1,47 @@
+"""Where an order's things lie on this host. One place says it, so that no two parts disagree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from server_bridge.config import SiteConfig
+
+QUARANTINE = ".ferry-quarantine"
+"""Below the staging directory (one filesystem, so that moving is a rename): what arrived and is not listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderPlaces:
+    """The paths of one order."""
+
+    staging: Path
+    """The order's own directory, for ever; files lie in it under their paths from the share's top."""
+    lock: Path
+    work: Path
+    """Output of its children, rsync's lists; in the state folder."""
+    quarantine: Path
+
+    def staged(self, path: str) -> Path:
+        """Where the file of that share path is staged. ``path`` was confined when the order was accepted."""
+        return self.staging / path
+
+    def relative(self, staged: str | Path) -> str | None:
+        """The share path of an absolute staged path; None for a path outside."""
+        prefix = f"{self.staging}/"
+        text = str(staged)
+        return text[len(prefix) :] if text.startswith(prefix) else None
+
+    def output(self, attempt: int, step: str) -> Path:
+        """Where a child's output of that step is kept."""
+        return self.work / f"{attempt}-{step}.log"
+
+
+def places_of(site: SiteConfig, share: str, order_id: str) -> OrderPlaces:
+    """The paths of an order; nothing is made."""
+    return OrderPlaces(
+        staging=site.staging_dir / share / order_id,
+        lock=site.state_dir / "locks" / f"{order_id}.lock",
+        work=site.state_dir / "orders" / order_id,
+        quarantine=site.staging_dir / QUARANTINE / share / order_id,
+    )
