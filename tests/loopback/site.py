@@ -98,6 +98,7 @@ class LoopbackSite:
         for folder in (self.top, self.buffer, self.staging, self.state, self.omero_data, self.top / "logs"):
             folder.mkdir(parents=True, exist_ok=True)
         self.staging.chmod(0o2770)
+        self.state.chmod(0o700)
         (self.buffer / MARKER).touch()
         self.bridge_port = self.bridge_port or free_port()
         self.rsync_port = self.rsync_port or free_port()
