@@ -1,0 +1,98 @@
+"""One agent per desktop session: a lock file decides, a local socket only says "show yourself".
+
+On Windows two local servers may listen on one pipe name at the same time, so the socket is no lock; QLockFile
+is (it checks process id and name, so a crashed agent locks nobody out). The name carries the session, because
+fast user switching and remote desktops run several sessions of one machine at once.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+
+from PySide6.QtCore import QLockFile, QObject, Signal
+from PySide6.QtNetwork import QLocalServer, QLocalSocket
+
+SHOW = b"show"
+_PATIENCE_MS = 1_000
+
+
+def session_name(data_dir: str = "") -> str:
+    """Return a name for this person, desktop session and data directory."""
+    session = os.environ.get("SESSIONNAME", "") if sys.platform == "win32" else os.environ.get("DISPLAY", "")
+    if sys.platform == "win32":
+        session = f"{session}-{_windows_session_id()}"
+    key = f"{getpass.getuser()}|{session}|{data_dir}"
+    return f"omero-ferry-{zlib.crc32(key.encode()):08x}"
+
+
+def _windows_session_id() -> int:
+    """Return the terminal-services session, 0 when it cannot be asked."""
+    if sys.platform == "win32":
+        import ctypes
+
+        session = ctypes.c_ulong(0)
+        if ctypes.windll.kernel32.ProcessIdToSessionId(os.getpid(), ctypes.byref(session)):
+            return int(session.value)
+    return 0
+
+
+class SingleInstance(QObject):
+    """Tries to be the one agent of this session."""
+
+    show_requested = Signal()
+
+    def __init__(self, name: str, directory: Path | None = None, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("singleInstance")
+        self._name = name
+        self._lock = QLockFile(str((directory or Path(tempfile.gettempdir())) / f"{name}.lock"))
+        self._lock.setStaleLockTime(0)
+        self._server: QLocalServer | None = None
+
+    def acquire(self) -> bool:
+        """Return True when this process is the one; it then listens for "show yourself"."""
+        if not self._lock.tryLock(100):
+            return False
+        # The lock is ours, so whatever listens under this name is left over from a crash.
+        QLocalServer.removeServer(self._name)
+        server = QLocalServer(self)
+        server.setSocketOptions(QLocalServer.SocketOption.UserAccessOption)
+        server.newConnection.connect(self._connected)
+        server.listen(self._name)
+        self._server = server
+        return True
+
+    def ask_other_to_show(self) -> bool:
+        """Ask the running agent to show its window; return whether it took the message."""
+        socket = QLocalSocket()
+        socket.connectToServer(self._name)
+        if not socket.waitForConnected(_PATIENCE_MS):
+            return False
+        socket.write(SHOW)
+        sent = socket.waitForBytesWritten(_PATIENCE_MS)
+        socket.disconnectFromServer()
+        return sent
+
+    def release(self) -> None:
+        """Let another process be the one."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self._lock.unlock()
+
+    def _connected(self) -> None:
+        if self._server is None:
+            return
+        while (socket := self._server.nextPendingConnection()) is not None:
+            socket.disconnected.connect(socket.deleteLater)
+            socket.readyRead.connect(lambda s=socket: self._read(s))
+            self._read(socket)
+
+    def _read(self, socket: QLocalSocket) -> None:
+        if SHOW in bytes(socket.readAll().data()):
+            self.show_requested.emit()
