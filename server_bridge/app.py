@@ -6,10 +6,9 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from fastapi import FastAPI
-from fastapi.concurrency import run_in_threadpool
 
 from server_bridge.api import (
     changes,
@@ -35,13 +34,6 @@ from server_bridge.orders.models import utcnow
 ROUTERS = (session, workstation, targets, changes, orders, releases, health, status)
 EXTRA_OMERO_SECONDS = 15.0
 """Beside one call's limit: a question is a login and a few calls."""
-
-
-class Background(Protocol):
-    """What runs beside the API for as long as it does (the pipeline)."""
-
-    def stop(self) -> None:
-        """End it; orders stay resumable."""
 
 
 def _bare(contact: str, **more: Any) -> FastAPI:
@@ -70,7 +62,6 @@ def create_app(
     context: Context,
     *,
     directory: Directory | None = None,
-    start_background: Callable[[Context], Background] | None = None,
     now: Callable[[], datetime] = utcnow,
     clock: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
@@ -79,7 +70,6 @@ def create_app(
     Args:
         context: site, orders, OMERO.
         directory: answers questions about people and places; None: from the context's OMERO.
-        start_background: started before the first request is taken and stopped after the last.
         now, clock: for tests.
     """
     if directory is None:
@@ -97,13 +87,10 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         waker.start()
-        background = await run_in_threadpool(start_background, context) if start_background else None
         try:
             yield
         finally:
             await waker.stop()
-            if background is not None:
-                await run_in_threadpool(background.stop)
 
     app = _bare(site.contact, lifespan=lifespan)
     app.state.parts = Parts(

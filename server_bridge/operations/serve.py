@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import ipaddress
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,8 +132,28 @@ def _log_style(given: str) -> Literal["auto", "json", "console"]:
     raise ConfigurationError(f"{given!r} is none of json, console, auto.", title="Unknown log format")
 
 
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
 def run(site: SiteConfig) -> None:
-    """Serve a site until TERM or INT."""
+    """Serve a site until TERM or INT.
+
+    Raises:
+        ConfigurationError: where it cannot start.
+        SystemExit: with 0, after TERM or INT ended everything in order.
+    """
+    # uvicorn has handlers of its own while it serves, and raises the signal again when it has ended; before
+    # and after that a signal simply ends the process, unwinding what was opened.
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, _end)
+    try:
+        _serve(site)
+    finally:
+        log.info("stopped", site=site.name)
+
+
+def _serve(site: SiteConfig) -> None:
     from server_bridge.pipeline import service
 
     require_safe_listening(site.http)
@@ -145,7 +166,7 @@ def run(site: SiteConfig) -> None:
         )
     with serve_lock(site.state_dir), listen(site.http) as port:
         context = build_context(site)
-        app = create_app(context, start_background=service.start)
+        app = create_app(context)
         config = uvicorn.Config(
             app,
             ssl_certfile=site.http.tls_certificate_file,
@@ -157,14 +178,18 @@ def run(site: SiteConfig) -> None:
             timeout_graceful_shutdown=GRACE_SECONDS,
             timeout_keep_alive=65,
         )
-        log.info("serving", site=site.name, address=f"{site.http.host}:{site.http.port}", pid=os.getpid())
         server = Server(config, app.state.parts.waker)
-        server.run(sockets=[port])
-        context.store.engine.dispose()
+        # Not in the application's lifespan: what stops the pipeline from starting is told in one line there.
+        pipeline = service.start(context)
+        try:
+            log.info("serving", site=site.name, address=f"{site.http.host}:{site.http.port}", pid=os.getpid())
+            server.run(sockets=[port])
+        finally:
+            pipeline.stop()
+            context.store.engine.dispose()
         if not server.started:
             raise ConfigurationError(
                 "The lines above say why.",
                 title="The bridge could not start",
                 remedy="Run `ferry-bridge check-config`.",
             )
-    log.info("stopped", site=site.name)
