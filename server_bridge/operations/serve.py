@@ -154,8 +154,6 @@ def run(site: SiteConfig) -> None:
 
 
 def _serve(site: SiteConfig) -> None:
-    from server_bridge.pipeline import service
-
     require_safe_listening(site.http)
     site.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not site.staging_dir.is_dir():
@@ -165,6 +163,8 @@ def _serve(site: SiteConfig) -> None:
             remedy="Make it on the same mount as ManagedRepository; `ferry-bridge check-config` looks at it.",
         )
     with serve_lock(site.state_dir), listen(site.http) as port:
+        from server_bridge.pipeline import service
+
         context = build_context(site)
         app = create_app(context)
         config = uvicorn.Config(

@@ -66,7 +66,7 @@ def test_metrics_count_orders_and_name_nobody(bridge: Bridge, alice: Desk) -> No
     alice.order()
     text = bridge.http.get("/metrics").text
     assert 'ferry_orders{condition="waiting",stage="accepted"} 1.0' in text
-    assert "ferry_http_requests_total" in text
+    assert 'ferry_http_requests_total{method="PUT",route="/v1/orders/{order_id}",status="201"}' in text
     assert "alice" not in text
 
 
