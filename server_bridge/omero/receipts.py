@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from server_bridge.errors import NeedsAttention
-from server_bridge.omero.proof import FileProof, FileProblem, prove_file
+from server_bridge.omero.proof import FileProblem, FileProof, prove_file
 from server_bridge.omero.session import ALL_GROUPS, Session, chunks
 
 __all__ = [
@@ -58,7 +58,7 @@ class FilesetInfo:
 
     fileset_id: int
     upload_finished: bool | None
-    """Whether the upload was verified (then the server imports, client or not); None: OMERO has no such job."""
+    """Whether the upload was verified (the server imports then, client or not); None: no such job."""
     image_ids: tuple[int, ...]
     plate_ids: tuple[int, ...]
     group_id: int
@@ -93,7 +93,8 @@ def filesets_by_client_path(
     by_path: dict[str, set[int]] = {path: set() for path in asked}
     for piece in chunks(asked):
         for client_path, fileset_id in session.rows(
-            "select fe.clientPath, fs.id from FilesetEntry fe join fe.fileset fs where fe.clientPath in (:paths)",
+            "select fe.clientPath, fs.id from FilesetEntry fe join fe.fileset fs "
+            "where fe.clientPath in (:paths)",
             {"paths": piece},
             group=ALL_GROUPS,
             doing="looking for imported files",
@@ -123,7 +124,8 @@ def _load(session: Session, ids: list[int]) -> dict[int, FilesetInfo]:
     files: defaultdict[int, list[ManagedFile]] = defaultdict(list)
     for fileset, number, path, name, size, digest, hasher, client_path in ask(
         "select fs.id, o.id, o.path, o.name, o.size, o.hash, h.value, fe.clientPath from FilesetEntry fe "
-        "join fe.fileset fs join fe.originalFile o left outer join o.hasher h where fs.id in (:ids) order by o.id",
+        "join fe.fileset fs join fe.originalFile o left outer join o.hasher h "
+        "where fs.id in (:ids) order by o.id",
         "reading the files of filesets",
     ):
         files[int(fileset)].append(

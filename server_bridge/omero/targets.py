@@ -2,10 +2,10 @@
 
 Places are always created in the person's own session, in the target's group. A dataset of a name she already
 owns in the same place (same group, same project or none) is that dataset: three acquisitions ordered into the
-new dataset "day 1" land in one, and a repeat after a crash finds what the first try made. What an order creates
-carries the order's id in a comment of our namespace, saved in the same transaction, so that anybody can tell
-where it came from. Within the bridge (one process) creations are serialised, so that two orders cannot both
-find nothing.
+new dataset "day 1" land in one, and a repeat after a crash finds what the first try made. What an order
+creates carries the order's id in a comment of our namespace, saved in the same transaction, so that anybody
+can tell where it came from. Within the bridge (one process) creations are serialised, so that two orders
+cannot both find nothing.
 """
 
 from __future__ import annotations
