@@ -122,8 +122,9 @@ def _steps(work: Import) -> Any:
     subject = "\n".join(work.client_paths)
     for number, step in enumerate(STEPS, 1):
         work.services.faults.strike(f"step{number}", subject)
-        # A long import keeps its session alive by itself.
-        work.services.sessions.touch(work.caller.session_uuid)
+        # A long import keeps its session from idling, but not beyond its time to live.
+        if why := work.services.sessions.touch(work.caller.session_uuid):
+            raise ImportFailedError("import-request-failure", f"the session expired: {why}")
         if number == 1:
             unit = _read(work)
             _check_target(work)

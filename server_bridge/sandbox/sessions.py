@@ -194,11 +194,12 @@ class Sessions:
         session.last_used = time.monotonic()
         return session
 
-    def touch(self, key: str) -> None:
-        """Count as use, if the session is still there."""
+    def touch(self, key: str) -> str | None:
+        """Count as use, if the session is still there; otherwise tell why it expired, if it did."""
         session = self.find(key)
         if session is not None:
             session.last_used = time.monotonic()
+        return self._expired.get(key)
 
     def join(self, key: str) -> OpenSession | None:
         session = self.find(key)

@@ -24,20 +24,27 @@ class Scan:
     milliseconds: int = 0
 
 
-def files_below(paths: list[Path], depth: int) -> Iterator[Path]:
+Log = Callable[[str, str], None]
+
+
+def files_below(paths: list[Path], depth: int, log: Log) -> Iterator[Path]:
     """The files to look at, in a stable order.
 
     Names that begin with a dot are passed over, as by the original.
     """
     for path in paths:
         if path.is_dir():
-            yield from _walk(path, depth)
+            yield from _walk(path, depth, log)
         elif not path.name.startswith("."):
             yield path
 
 
-def _walk(directory: Path, depth: int) -> Iterator[Path]:
-    entries = sorted(entry for entry in directory.iterdir() if not entry.name.startswith("."))
+def _walk(directory: Path, depth: int, log: Log) -> Iterator[Path]:
+    try:
+        entries = sorted(entry for entry in directory.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        log("WARN", f"UNREADABLE_FILE: {directory}: {error.strerror}")
+        return
     # A companion speaks for the files it names, so it is asked first.
     yield from sorted(
         (entry for entry in entries if not entry.is_dir()), key=lambda e: not readers.is_companion(e)
@@ -45,14 +52,14 @@ def _walk(directory: Path, depth: int) -> Iterator[Path]:
     if depth > 1:
         for entry in entries:
             if entry.is_dir():
-                yield from _walk(entry, depth - 1)
+                yield from _walk(entry, depth - 1, log)
 
 
-def scan(paths: list[Path], depth: int, faults: Faults, log: Callable[[str, str], None]) -> Scan:
+def scan(paths: list[Path], depth: int, faults: Faults, log: Log) -> Scan:
     """Look at every file once; ``log`` takes a level and a line."""
     found, taken = Scan(), set[Path]()
     started = time.monotonic()
-    for path in files_below([Path(one).absolute() for one in map(str, paths)], depth):
+    for path in files_below([path.absolute() for path in paths], depth, log):
         found.seen += 1
         if path in taken:
             continue

@@ -8,6 +8,7 @@ wrong arguments and for "No imports found", 2 for a failed import, 125 for ``-f`
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -88,4 +89,8 @@ def _import(options: ImportOptions, found: Scan, faults: Faults) -> int:
 
 def run() -> None:
     """Entry of ``python -m server_bridge.sandbox.importer``."""
+    # Names that are not UTF-8 are passed through as the bytes they are.
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     leave(main(sys.argv[1:]))

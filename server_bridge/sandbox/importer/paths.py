@@ -8,34 +8,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+SAFE = "_"
 REPLACED = str.maketrans(
-    {
-        '"': "'",
-        "*": "x",
-        ":": ";",
-        "<": "[",
-        ">": "]",
-        "?": "%",
-        "\\": "!",
-        "|": "!",
-        "/": "!",
-        **{chr(code): "_" for code in (*range(0x20), *range(0x7F, 0xA0))},
-    }
+    {chr(code): SAFE for code in (*range(0x20), *range(0x7F, 0xA0))}
+    | {'"': "'", "*": "x", ":": ";", "<": "[", ">": "]", "?": "%", "\\": "!", "|": "!"}
 )
-UNSAFE_NAMES = frozenset(
+DEVICES = frozenset(
     ["AUX", "CLOCK$", "CON", "NUL", "PRN", *(f"{kind}{n}" for kind in ("COM", "LPT") for n in range(1, 10))]
 )
 
 
 def safe_component(name: str) -> str:
-    """One component of a path as it is stored: a reserved name gets ``_`` behind it; in front of it where it
-    has an extension, as does a name that begins with ``$`` (MakePathComponentSafe).
-    """
+    """One component of a path as it is stored: no device name, no ``$`` in front, nothing forbidden."""
     upper = name.upper()
-    if upper in UNSAFE_NAMES:
-        name = f"{name}_"
-    if upper.startswith("$") or ("." in upper and upper.partition(".")[0] in UNSAFE_NAMES):
-        name = f"_{name}"
+    if upper in DEVICES:
+        name += SAFE
+    elif upper.startswith("$") or upper.partition(".")[0] in DEVICES:
+        name = SAFE + name
     return name.translate(REPLACED)
 
 

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import Ice
 import omero
+import omero.cmd
 import pytest
 
 from server_bridge.sandbox.faults import FaultError, Faults, clear_faults, set_fault
@@ -187,6 +189,28 @@ def test_a_delay_does_not_keep_the_server_from_ending(start_sandbox: StartSandbo
     set_fault(running.data, "step2", "delay:600")
     assert running.omero("import", "--transfer=ln", path, "--", "--minutes-wait=0").code == 0
     assert running.stop() == 0
+
+
+def test_an_import_fails_when_its_session_has_lived_its_time(
+    sandbox: RunningSandbox, connect: Connect, source: Path
+) -> None:
+    path = write_tiff(source / "a.tif")
+    set_fault(sandbox.data, "step1", "delay:5", match=str(path).lstrip("/"))
+    with connect("ferry") as ferry, ThreadPoolExecutor(1) as pool:
+        principal = omero.sys.Principal(name="alice", group="Cytoskeleton", eventType="User")
+        key = ferry.c.sf.getSessionService().createSessionWithTimeouts(principal, 0, 600_000).uuid.val
+        login = ["-s", "localhost", "-p", str(sandbox.ssl_port), "-k", key]
+        running = pool.submit(sandbox.omero, "import", *login, "--transfer=ln", path, user=None)
+        deadline = time.monotonic() + 60
+        while left(ferry, path).upload_finished == 0 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        client = omero.client(sandbox.host, sandbox.ssl_port)
+        client.joinSession(key)
+        client.sf.submit(omero.cmd.UpdateSessionTimeoutRequest(key, omero.rtypes.rlong(1), None))
+        done = running.result()
+        assert done.code == 2
+        assert done.out == ""
+        assert left(ferry, path) == Left(1, 0, 1, 2)
 
 
 def test_signing_in_and_calls_can_fail(sandbox: RunningSandbox) -> None:

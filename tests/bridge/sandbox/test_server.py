@@ -142,3 +142,32 @@ def test_other_commands_of_omero_work(sandbox: RunningSandbox, source: Path) -> 
     omero("sessions", "timeout", "1200")
     assert "1200" in sandbox.omero("sessions", "timeout", user=None).out
     assert sandbox.omero("logout", user=None).code == 0
+
+
+def test_the_command_signs_in_for_others_with_sudo(sandbox: RunningSandbox, source: Path) -> None:
+    path = write_tiff(source / "a.tif")
+    given = [
+        "-s",
+        "localhost",
+        "-p",
+        str(sandbox.ssl_port),
+        "--sudo",
+        "ferry",
+        "-w",
+        PASSWORDS["ferry"],
+        "-C",
+    ]
+    done = sandbox.omero("import", *given, "-u", "alice", "-g", "Platform", "--transfer=ln", path, user=None)
+    assert done.code == 0, done.err
+    with gateway(sandbox, "alice") as alice:
+        found = rows(
+            alice,
+            "select i.details.owner.omeName, i.details.group.name from Image i where i.id = :id",
+            id=ids(done.out)[0],
+        )
+        assert found == [["alice", "Platform"]]
+    refused = sandbox.omero(
+        "import", *given, "-u", "alice", "-g", "Screens", "--transfer=ln", path, user=None
+    )
+    assert refused.code not in (0, 2)
+    assert "is not a member of group" in refused.err

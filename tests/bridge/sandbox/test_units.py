@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,16 @@ def test_an_unreadable_file_is_passed_over(tmp_path: Path) -> None:
     assert (found.units, found.unknown, found.errors, found.seen) == ([], 0, 0, 1)
 
 
+def test_an_unreadable_directory_is_passed_over(tmp_path: Path) -> None:
+    write_tiff(tmp_path / "open" / "a.tif")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    try:
+        assert names(look(tmp_path).units) == [["a.tif"]]
+    finally:
+        closed.chmod(0o700)
+
+
 def test_hidden_files_and_deep_directories_are_not_looked_at(tmp_path: Path) -> None:
     write_tiff(tmp_path / ".hidden.tif")
     write_tiff(tmp_path / "1" / "2" / "3" / "seen.tif")
@@ -146,3 +158,11 @@ def test_no_units_is_exit_code_125(sandbox: RunningSandbox, tmp_path: Path) -> N
     (tmp_path / "notes.txt").write_text("nothing")
     done = sandbox.omero("import", "-f", tmp_path, user=None)
     assert (done.code, done.out) == (125, "")
+
+
+def test_names_that_are_not_utf8_are_shown_as_they_are(sandbox: RunningSandbox, tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "plain.tif").rename(tmp_path / "caf\udce9.tif")
+    done = subprocess.run(
+        ["omero", "import", "-f", str(tmp_path)], env=sandbox.env, capture_output=True, check=False
+    )
+    assert os.fsencode(path) in done.stdout.splitlines()
