@@ -43,7 +43,7 @@ OrderId = Annotated[str, typer.Argument(help="The order's id, or its first chara
 
 def staff() -> Caller:
     """The operator as a caller: whoever may run commands as the bridge's user is staff."""
-    return Caller(username=operator(), is_staff=True, by_operator=True)
+    return Caller(username=operator(), is_staff=True)
 
 
 def find(session: Session, wanted: str) -> Order:

@@ -38,8 +38,6 @@ class Caller:
     session_id: str = ""
     workstation: KnownWorkstation | None = None
     granted_order: UUID | None = None
-    by_operator: bool = False
-    """The command line on the bridge's host: staff by the operating system's word."""
 
     @property
     def who(self) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import Engine, delete, or_, select, update
+from sqlalchemy import Engine, delete, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from server_bridge.contract import Condition, Progress, Reason, Stage
@@ -139,10 +139,11 @@ class Store:
         reason: Reason | None = None,
         next_try_at: datetime | None = None,
     ) -> None:
-        """Set condition and reason; ``since`` of an unchanged reason is kept."""
+        """Set condition and reason; ``since`` of an unchanged reason is kept, or the one that it brings."""
         if reason is not None:
             before = Reason.model_validate(order.reason) if order.reason else None
-            since = before.since if before and before.code == reason.code and before.since else utcnow()
+            known = before.since if before and before.code == reason.code else None
+            since = known or reason.since or utcnow()
             reason = reason.model_copy(update={"since": since, "next_try_at": next_try_at})
         order.condition = condition
         order.reason = reason.model_dump(mode="json") if reason else None
@@ -184,8 +185,11 @@ class Store:
                 self.set_condition(session, order, Condition.QUEUED, who="bridge", text=text)
             return [order.id for order in orders]
 
-    def due(self, now: datetime, among: frozenset[Stage], limit: int) -> list[Order]:
-        """Orders that may be attempted now, oldest first. Unsealed orders wait for their agent."""
+    def due(
+        self, now: datetime, among: frozenset[Stage], limit: int, share: str | None = None
+    ) -> list[Order]:
+        """Orders (of one share, where given) that may be attempted now, oldest first. Unsealed orders wait
+        for their agent."""
         with self.read() as session:
             return list(
                 session.scalars(
@@ -193,6 +197,7 @@ class Store:
                     .where(
                         Order.stage.in_(sorted(among)),
                         Order.sealed.is_(True),
+                        Order.share == share if share is not None else true(),
                         or_(
                             Order.condition == Condition.QUEUED,
                             (Order.condition == Condition.WAITING) & (Order.next_try_at <= now),
