@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from server_bridge.operations import check_omero
 from server_bridge.orders import workstations
 from tests.bridge.bridge_site import make_site
 from tests.bridge.conftest_sandbox import PASSWORDS, RunningSandbox
+from tests.bridge.test_cli import ferry, write_site
 
 
 @pytest.fixture
@@ -121,3 +123,30 @@ def test_ready_and_the_service_account_is_judged(real: TestClient) -> None:
     assert real.get("/readyz").json()["checks"]["omero"] == "ok"
     site = real.app.state.parts.site  # type: ignore[attr-defined]
     assert "Sudo alone" in check_omero.login(site)
+
+
+def test_check_config_is_content_with_a_site_that_works(sandbox: RunningSandbox, tmp_path: Path) -> None:
+    site = make_site(tmp_path)
+    site.state_dir.chmod(0o700)
+    (tmp_path / "buffer" / ".omero-ferry-share").touch()
+    site.omero.password_file.write_text(PASSWORDS["ferry"] + "\n")
+    path = write_site(site, tmp_path / "site.toml")
+    text = path.read_text().replace(
+        "port = 1\n", f"port = {sandbox.ssl_port}\njava = '{sandbox.java_dir}/java'\n"
+    )
+    text = text.replace(f'omerodir = "{tmp_path}"', f'omerodir = "{sandbox.omerodir}"')
+    # Without the setting, ManagedRepository is where OMERO says that it is.
+    path.write_text("\n".join(line for line in text.splitlines() if "managed_repository" not in line))
+    done = ferry("check-config", site=path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "PROBLEM" not in done.stdout
+    for what in ("managed_repository", "omero", "share conf", "rsync", "java", "staging_dir"):
+        assert f"OK      {what}" in done.stdout
+    assert not list(site.staging_dir.iterdir())
+    wrong = site.omero.password_file
+    wrong.write_text("wrong\n")
+    refused = ferry("check-config", "--json", site=path)
+    assert refused.returncode == 1
+    assert "wrong\n" not in refused.stdout
+    checks = {line["what"]: line["ok"] for line in json.loads(refused.stdout)["checks"]}
+    assert (checks["omero"], checks["share conf"]) == (False, True)
