@@ -81,6 +81,10 @@ class Caller:
             return True
         return group in self.member_of and self.group_permissions.get(group, "rw----")[2] == "r"
 
+    def sees(self, owner: int | None, group: int) -> bool:
+        """Whether one row with that owner and group is visible, in whatever group the call is made."""
+        return self.sees_all_of(group) or (owner == self.user_id and group in self.member_of)
+
     def visible_groups(self) -> tuple[list[int], list[int]] | None:
         """(groups seen whole, groups of which only own rows are seen); None when nothing is hidden."""
         if self.group_id == ALL_GROUPS:

@@ -80,7 +80,7 @@ class Sessions:
             return None
         if not self.store.check_password(user["id"], password):
             return None
-        return self._create(user["id"], group, 0, DEFAULT_IDLE_MS, "User", None, agent)
+        return self.create(user["id"], group, 0, DEFAULT_IDLE_MS, "User", None, agent)
 
     def create_for(
         self, caller: Caller, name: str, group: str | None, event_type: str, live_ms: int, idle_ms: int
@@ -104,7 +104,7 @@ class Sessions:
                 raise violation(f"Group sudo is not permitted for group {target}")
             if self.people.privileges(user["id"]):
                 raise violation("A group owner cannot become an administrator")
-        return self._create(
+        return self.create(
             user["id"], str(target), live_ms, idle_ms, event_type or "User", caller.user_id, "sudo"
         )
 
@@ -137,7 +137,7 @@ class Sessions:
         if idle_ms is not None:
             session.idle_ms = idle_ms
 
-    def _create(
+    def create(
         self,
         user: int,
         group: str | None,

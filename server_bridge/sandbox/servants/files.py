@@ -59,7 +59,7 @@ class RawFile:
         if not rows or rows[0]["mimetype"] == "Repository":
             raise resource_error(f"Bad OriginalFile id: {file_id}")
         row = rows[0]
-        if row["details_group"] not in call.caller.member_of and not call.caller.admin:
+        if not call.caller.sees(row["details_owner"], row["details_group"]):
             raise violation(f"Cannot read OriginalFile {file_id}")
         self.file_id = file_id
         self.writable = call.caller.may(Action.EDIT, row["details_owner"], row["details_group"])

@@ -44,7 +44,7 @@ class Session:
     def createUserSession(self, call: Call, live_ms: int, idle_ms: int, default_group: str) -> Any:
         user = call.caller.user_name
         sessions = call.services.sessions
-        made = sessions._create(
+        made = sessions.create(
             call.caller.user_id, default_group or None, live_ms, idle_ms, "User", call.caller.sudoer_id, user
         )
         return as_model(call, made)

@@ -242,3 +242,19 @@ def test_the_service_account_writes_nothing_of_its_own_into_groups(connect: Conn
         theirs.name = rstring("renamed")
         with pytest.raises(omero.SecurityViolation):
             ferry.getUpdateService().saveObject(theirs, {"omero.group": str(group)})
+
+
+def test_private_files_are_read_by_their_owner_only(connect: Connect, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("mine")
+    with connect("alice", group="Platform") as alice, connect("carol", group="Platform") as carol:
+        attached = alice.createFileAnnfromLocalFile(str(secret))
+        file_id = attached.getFile().getId()
+        store = carol.c.sf.createRawFileStore()
+        with pytest.raises(omero.SecurityViolation):
+            store.setFileId(file_id)
+        store.close()
+        own = alice.c.sf.createRawFileStore()
+        own.setFileId(file_id)
+        assert own.read(0, 4) == b"mine"
+        own.close()
