@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -134,24 +135,30 @@ def _not_now(kind: CommandKind, facts: Facts) -> Conflict:
 
 def facts_of(session: Session, order: Order, caller: Caller) -> Facts:
     """The facts of an order, read in this transaction."""
-    started = (
-        session.scalars(
-            select(ImportUnit.index)
-            .where(
-                ImportUnit.order_id == order.id,
-                (ImportUnit.state != "pending") | ImportUnit.fileset_id.is_not(None),
-            )
-            .limit(1)
-        ).first()
-        is not None
-    )
     return Facts(
         stage=Stage(order.stage),
         condition=Condition(order.condition),
         sealed=order.sealed,
         asks_left_out=order.asks_left_out,
-        units_started=started,
+        units_started=bool(with_started_units(session, [order.id])),
         is_staff=caller.is_staff,
+    )
+
+
+def with_started_units(session: Session, ids: Sequence[str]) -> set[str]:
+    """Those of the orders of which a unit has reached OMERO, or may have.
+
+    A ``pending`` unit has not: the import step looks at OMERO after each try and puts a unit back only when
+    there are no images of it (its ``fileset_id`` then names what the failed try left).
+    """
+    if not ids:
+        return set()
+    return set(
+        session.scalars(
+            select(ImportUnit.order_id)
+            .where(ImportUnit.order_id.in_(ids), ImportUnit.state != "pending")
+            .distinct()
+        ).all()
     )
 
 

@@ -30,7 +30,7 @@ from server_bridge.contract import (
 )
 from server_bridge.orders import commands, stages
 from server_bridge.orders.callers import Caller
-from server_bridge.orders.models import ImportUnit, Order, OrderFile, OrderProgress, Workstation
+from server_bridge.orders.models import Order, OrderFile, OrderProgress, Workstation
 
 MOST_LEFT_OUT_SHOWN = 100
 _PROOF_STAGES = {Stage.IMPORTING, Stage.PROVING, Stage.ANNOTATING, *stages.PROOF_STAGES}
@@ -43,7 +43,9 @@ def states(session: Session, site: SiteConfig, orders: Sequence[Order], caller: 
     names = _workstation_names(session, orders)
     progress = progress_of(session, [order.id for order in orders if order.condition == Condition.RUNNING])
     proofs = _proofs(session, [order.id for order in orders if order.stage in _PROOF_STAGES])
-    started = _units_started(session, [order.id for order in orders if order.stage == Stage.IMPORTING])
+    started = commands.with_started_units(
+        session, [order.id for order in orders if order.stage == Stage.IMPORTING]
+    )
     queued = {order.id for order in orders if is_queued(order)}
     places = queue_places(session, queued) if queued else {}
     return [
@@ -164,21 +166,6 @@ def progress_of(session: Session, ids: Sequence[str]) -> dict[str, Progress]:
         return {}
     rows = session.scalars(select(OrderProgress).where(OrderProgress.order_id.in_(ids))).all()
     return {row.order_id: Progress.model_validate(row.progress) for row in rows}
-
-
-def _units_started(session: Session, ids: Sequence[str]) -> set[str]:
-    if not ids:
-        return set()
-    return set(
-        session.scalars(
-            select(ImportUnit.order_id)
-            .where(
-                ImportUnit.order_id.in_(ids),
-                (ImportUnit.state != "pending") | ImportUnit.fileset_id.is_not(None),
-            )
-            .distinct()
-        ).all()
-    )
 
 
 def _proofs(session: Session, ids: Sequence[str]) -> dict[str, ProofSummary]:

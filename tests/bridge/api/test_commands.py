@@ -89,7 +89,8 @@ def test_a_new_target_while_verifying_starts_that_step_again(
 
 
 @pytest.mark.parametrize(
-    ("unit", "status", "stage"), [("pending", 200, "cancelled"), ("imported", 409, "importing")]
+    ("unit", "status", "stage"),
+    [("pending", 200, "cancelled"), ("importing", 409, "importing"), ("imported", 409, "importing")],
 )
 def test_an_order_stuck_in_importing_can_be_cancelled_while_nothing_is_in_omero(
     bridge: Bridge, alice: Desk, order_id: str, unit: str, status: int, stage: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import threading
 import time
@@ -18,10 +19,18 @@ import uvicorn
 
 from server_bridge.app import create_app
 from server_bridge.context import Context, open_store
-from server_bridge.contract import AcquisitionKind, OrderIntent, Progress, Target
-from server_bridge.orders import intake
+from server_bridge.contract import (
+    AcquisitionKind,
+    CommandKind,
+    CommandRequest,
+    OrderIntent,
+    Progress,
+    Target,
+)
+from server_bridge.observability import POLLS_WAITING
+from server_bridge.orders import commands, intake, manifest_reader, manifests, workstations
 from server_bridge.orders.callers import Caller
-from server_bridge.orders.models import utcnow
+from server_bridge.orders.models import Order, utcnow
 from server_bridge.orders.store import Store
 from tests.bridge.api.fake_directory import FakeDirectory
 from tests.bridge.bridge_site import make_site
@@ -178,8 +187,6 @@ def test_a_reader_sees_every_change_in_commit_order_beside_concurrent_writers(se
     assert cursors == sorted(cursors)
     assert {order_id for order_id, _ in seen} == set(ids), "a change was lost"
     with served.store.read() as session:
-        from server_bridge.orders.models import Order
-
         in_order = [row.id for row in session.query(Order).order_by(Order.change)]
     first_seen = list(dict.fromkeys(order_id for order_id, _ in seen))
     assert first_seen == in_order
@@ -192,8 +199,6 @@ def test_many_waiting_polls_hold_no_thread_and_the_bridge_answers_beside_them(se
     with ThreadPoolExecutor(polls) as pool:
         waiting = [pool.submit(served.poll, token, after=cursor, wait=25) for _ in range(polls)]
         deadline = time.monotonic() + 30
-        from server_bridge.observability import POLLS_WAITING
-
         while POLLS_WAITING._value.get() < polls and time.monotonic() < deadline:
             time.sleep(0.05)
         assert requests.get(f"{served.url}/readyz", timeout=20).json()["checks"]["database"] == "ok"
@@ -223,8 +228,6 @@ def test_the_workstations_key_reads_the_orders_made_at_it(served: Served) -> Non
     put(served.store, site_of(served), "run")
     key = uuid.uuid4().hex
     made = requests.post(f"{served.url}/v1/workstation", json={"name": "w", "key": key}, timeout=20).json()
-    from server_bridge.orders import workstations
-
     workstations.approve(served.store, site_of(served), "w", {"conf": "."}, "test")
     headers = {"Ferry-Workstation": f"{made['id']}:{key}"}
     page = requests.get(f"{served.url}/v1/orders", headers=headers, timeout=20).json()
@@ -237,3 +240,26 @@ def test_bad_queries_are_named(served: Served) -> None:
         answer = requests.get(f"{served.url}/v1/orders", params={name: value}, headers=headers, timeout=20)
         assert answer.status_code == 422
         assert name in answer.json()["detail"]
+
+
+def test_a_queued_order_is_told_again_when_the_queue_moves(served: Served) -> None:
+    site, token = site_of(served), served.token("alice")
+    ahead = put(served.store, site, "bobs", owner="bob")
+    mine = put(served.store, site, "mine")
+    for order_id, path in ((ahead, "bobs/a"), (mine, "mine/a")):
+        line = io.BytesIO(f'{{"path": "{path}", "size_bytes": 1, "mtime_ns": 1}}'.encode())
+        manifest = manifest_reader.read_manifest(
+            line, gzipped=False, sealed=True, order_path=path.split("/")[0], kind=AcquisitionKind.FOLDER
+        )
+        manifests.put(served.store, site, uuid.UUID(order_id), manifest, 1, STAFF)
+    page = served.poll(token)
+    assert [(order["id"], order["queue"]) for order in page["orders"]] == [
+        (mine, {"ahead": 1, "ahead_by_workstation": {"the bridge": 1}})
+    ]
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(served.poll, token, after=page["cursor"], wait=25)
+        time.sleep(0.3)
+        cancel = CommandRequest(id=uuid.uuid4(), kind=CommandKind.CANCEL)
+        commands.give(served.store, uuid.UUID(ahead), cancel, STAFF, utcnow())
+        after = waiting.result(20)
+    assert [(order["id"], order["queue"]["ahead"]) for order in after["orders"]] == [(mine, 0)]
