@@ -72,6 +72,22 @@ class Graph:
             self.found[of.table][row_id] = name
             self.queue.append((ENTITIES[name], row_id))
 
+    def start(self, targets: dict[str, list[int]]) -> None:
+        """Take the targets, which the caller must be able to see, and everything that hangs on them."""
+        for name, ids in targets.items():
+            of = ENTITIES.get(name.rpartition(".")[2])
+            if of is None:
+                raise usage(f"The sandbox does not know {name}")
+            for row_id in ids:
+                visible = self.call.caller.visible_sql("t") if of.details else "1"
+                known = self.call.store.value(
+                    f'SELECT 1 FROM "{of.table}" AS t WHERE id = ? AND {visible}', [row_id]
+                )
+                if known is None:
+                    raise GraphError(f"cannot read {name}: {row_id}")
+                self.add(of, row_id)
+        self.grow()
+
     def grow(self) -> None:
         while self.queue:
             of, row_id = self.queue.pop(0)
@@ -151,18 +167,18 @@ class Graph:
 
     # -- the rules
 
-    def check(self) -> None:
+    def check(self, action: Action = Action.DELETE) -> None:
         caller = self.call.caller
         for table, rows in self.found.items():
             of = next(item for item in ENTITIES.values() if item.table == table)
             if not of.details:
-                raise GraphError(f"cannot delete {of.name}")
+                raise GraphError(f"cannot {action.name.lower()} {of.name}")
             for row in self.call.store.by_ids(of, rows):
                 name = f"{rows[row['id']]}[{row['id']}]"
                 if is_link(of):
                     continue
-                if not caller.may(Action.DELETE, row["details_owner"], row["details_group"]):
-                    raise GraphError(f"not permitted to delete {name}")
+                if not caller.may(action, row["details_owner"], row["details_group"]):
+                    raise GraphError(f"not permitted to {action.name.lower()} {name}")
 
     def result(self) -> dict[str, list[int]]:
         """Class names as OMERO reports them (``ome.model.core.Image`` and so on) with their ids."""
@@ -223,19 +239,7 @@ def delete_graph(call: Call, targets: dict[str, list[int]], dry_run: bool) -> di
     """
     with call.store.transaction():
         graph = Graph(call)
-        for name, ids in targets.items():
-            of = ENTITIES.get(name.rpartition(".")[2])
-            if of is None:
-                raise usage(f"The sandbox cannot delete {name}")
-            for row_id in ids:
-                visible = call.caller.visible_sql("t") if of.details else "1"
-                known = call.store.value(
-                    f'SELECT 1 FROM "{of.table}" AS t WHERE id = ? AND {visible}', [row_id]
-                )
-                if known is None:
-                    raise GraphError(f"cannot read {name}: {row_id}")
-                graph.add(of, row_id)
-        graph.grow()
+        graph.start(targets)
         graph.check()
         result = graph.result()
         paths = [] if dry_run else graph.erase()
@@ -244,16 +248,45 @@ def delete_graph(call: Call, targets: dict[str, list[int]], dry_run: bool) -> di
     return result
 
 
+def move_graph(
+    call: Call, targets: dict[str, list[int]], group: int, dry_run: bool
+) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    """Move to another group with all that hangs on it; returns (what moves, which links are cut).
+
+    Links to what stays behind are cut, as no link may cross groups. Raises GraphError where it is refused.
+    """
+    caller, store = call.caller, call.store
+    if group not in caller.member_of and "Chgrp" not in caller.privileges:
+        raise GraphError(f"not a member of group {group}")
+    with store.transaction():
+        graph = Graph(call)
+        graph.start(targets)
+        graph.check(Action.CHGRP)
+        cut = Graph(call)
+        for table, rows in graph.found.items():
+            of = ENTITIES[next(iter(rows.values()))] if rows else None
+            if of is None or not is_link(of):
+                continue
+            for row in store.by_ids(of, rows):
+                ends = [(ENTITIES[target].table, row[side]) for side, target in of.refs.items()]
+                if any(end not in graph.found.get(end_table, {}) for end_table, end in ends):
+                    cut.found.setdefault(table, {})[row["id"]] = of.name
+        for table, rows in cut.found.items():
+            for row_id in rows:
+                del graph.found[table][row_id]
+        result = graph.result(), cut.result()
+        if not dry_run:
+            cut.erase()
+            for table, rows in graph.found.items():
+                listed = ", ".join(map(str, rows))
+                store.execute(f'UPDATE "{table}" SET details_group = ? WHERE id IN ({listed})', [group])
+    return result
+
+
 def disk_usage(call: Call, targets: dict[str, list[int]]) -> dict[Any, tuple[int, int]]:
     """(files, bytes) below the targets for each pair of owner and group."""
     graph = Graph(call)
-    for name, ids in targets.items():
-        of = ENTITIES.get(name.rpartition(".")[2])
-        if of is None:
-            raise usage(f"The sandbox cannot measure {name}")
-        for row_id in ids:
-            graph.add(of, row_id)
-    graph.grow()
+    graph.start(targets)
     used: dict[Any, tuple[int, int]] = {}
     for row in call.store.by_ids(ENTITIES["OriginalFile"], graph.found.get("originalfile", {})):
         key = omero.api.LongPair(row["details_owner"], row["details_group"])

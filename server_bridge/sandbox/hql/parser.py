@@ -110,7 +110,7 @@ class Parser:
         self.at = 0
         self.anonymous = 0
 
-    # -- helpers
+    # -- tokens, one at a time
 
     @property
     def token(self) -> Token:

@@ -9,7 +9,7 @@ import omero
 import omero.cmd
 from omero.rtypes import unwrap
 
-from server_bridge.sandbox.graphs import GraphError, as_error, delete_graph, disk_usage
+from server_bridge.sandbox.graphs import GraphError, as_error, delete_graph, disk_usage, move_graph
 from server_bridge.sandbox.servants.core import Call
 from server_bridge.sandbox.servants.session import as_model
 
@@ -19,6 +19,7 @@ def respond(call: Call, request: Any) -> Any:
     answers: dict[type, Callable[[Call, Any], Any]] = {
         omero.cmd.DoAll: _all,
         omero.cmd.Delete2: _delete,
+        omero.cmd.Chgrp2: _move,
         omero.cmd.DiskUsage2: _disk_usage,
         omero.cmd.CurrentSessionsRequest: _current_sessions,
         omero.cmd.UpdateSessionTimeoutRequest: _session_times,
@@ -48,6 +49,11 @@ def _all(call: Call, request: Any) -> Any:
 
 def _delete(call: Call, request: Any) -> Any:
     return omero.cmd.Delete2Response(delete_graph(call, request.targetObjects or {}, request.dryRun))
+
+
+def _move(call: Call, request: Any) -> Any:
+    moved, cut = move_graph(call, request.targetObjects or {}, request.groupId, request.dryRun)
+    return omero.cmd.Chgrp2Response(moved, cut)
 
 
 def _disk_usage(call: Call, request: Any) -> Any:

@@ -11,12 +11,15 @@ import pytest
 
 from server_bridge.sandbox.faults import set_fault
 from tests.bridge.conftest_sandbox import RunningSandbox
-from tests.bridge.sandbox.conftest import Connect, rows, write_multi, write_tiff
+from tests.bridge.sandbox.conftest import Connect, dataset_id, rows, write_multi, write_tiff
 from tests.bridge.sandbox.test_import import client_path, ids
 
 
 def delete(connection: Any, targets: dict[str, list[int]], dry_run: bool = False) -> Any:
-    request = omero.cmd.Delete2(targetObjects=targets, dryRun=dry_run)
+    return submit(connection, omero.cmd.Delete2(targetObjects=targets, dryRun=dry_run))
+
+
+def submit(connection: Any, request: Any) -> Any:
     handle = connection.c.sf.submit(request, connection.SERVICE_OPTS)
     try:
         return handle.getResponse()
@@ -149,8 +152,33 @@ def test_comments_go_with_what_they_describe_and_tags_stay(
 
 def test_an_unknown_request_is_named(connect: Connect) -> None:
     with connect("alice") as alice:
-        handle = alice.c.sf.submit(omero.cmd.Chgrp2(targetObjects={"Image": [1]}, groupId=4))
+        handle = alice.c.sf.submit(
+            omero.cmd.Chmod2(targetObjects={"ExperimenterGroup": [3]}, permissions="rw----")
+        )
         response = handle.getResponse()
         handle.close()
         assert isinstance(response, omero.cmd.ERR)
-        assert "Chgrp2" in response.parameters["message"]
+        assert "Chmod2" in response.parameters["message"]
+
+
+def test_an_image_moves_to_another_group_with_its_files_and_without_its_dataset(
+    sandbox: RunningSandbox, connect: Connect, source: Path
+) -> None:
+    path = write_tiff(source / "a.tif")
+    with connect("alice") as alice:
+        embryos = dataset_id(alice, "embryos")
+        image = ids(sandbox.omero("import", "--transfer=ln", "-d", str(embryos), path).out)[0]
+        platform = alice.getAdminService().lookupGroup("Platform").id.val
+        refused = submit(alice, omero.cmd.Chgrp2(targetObjects={"Image": [image]}, groupId=5))
+        assert isinstance(refused, omero.cmd.ERR)
+        moved = submit(alice, omero.cmd.Chgrp2(targetObjects={"Image": [image]}, groupId=platform))
+        assert moved.includedObjects["ome.model.core.Image"] == [image]
+        assert "ome.model.containers.DatasetImageLink" in moved.deletedObjects
+        groups = rows(
+            alice,
+            "select i.details.group.name, fs.details.group.name, o.details.group.name from Image i"
+            " join i.fileset fs join fs.usedFiles fe join fe.originalFile o where i.id = :id",
+            id=image,
+        )
+        assert groups == [["Platform", "Platform", "Platform"]]
+        assert rows(alice, "select l.id from DatasetImageLink l where l.child.id = :id", id=image) == []
