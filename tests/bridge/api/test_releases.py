@@ -1,4 +1,4 @@
-"""Who may ask for a release and report what was freed. What is *checked* belongs to the tests of retention."""
+"""Who may ask for a release and report what was freed; the checks themselves are tested with retention."""
 
 from __future__ import annotations
 
