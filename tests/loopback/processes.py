@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import requests
+
 
 class SiteError(RuntimeError):
     """A process of the site did not come up, or ended by itself; the text quotes the end of its log."""
@@ -29,6 +31,14 @@ def answers(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def healthy(url: str) -> bool:
+    """Whether a bridge at ``url`` says that it is alive."""
+    try:
+        return requests.get(f"{url}/healthz", timeout=2).ok
+    except requests.RequestException:
+        return False
 
 
 def wait_for(condition: Callable[[], object], seconds: float, what: str, *, every: float = 0.1) -> None:

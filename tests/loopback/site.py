@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.loopback.processes import Program, SiteError, answers, free_port, python_module
+from tests.loopback.processes import Program, SiteError, answers, free_port, healthy, python_module
 
 SHARE = "scope1"
 MARKER = ".omero-ferry-share"
@@ -200,7 +200,7 @@ class LoopbackSite:
         program = self._program(
             "bridge", python_module("server_bridge.cli", "serve", "--site", str(self.site_file))
         )
-        program.start(lambda: answers(self.bridge_port))
+        program.start(lambda: healthy(self.bridge_url))
 
     def ferry_bridge(self, *arguments: str) -> str:
         """Run one `ferry-bridge` command and return its stdout.
