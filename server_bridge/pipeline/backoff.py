@@ -31,6 +31,10 @@ OUTAGES = frozenset(
         "order_busy",
         "orphans_remain",
         "omero_busy",
+        "omero_away",
+        "omero_hung",
+        "omero_session_lost",
+        "omero_full",
     }
 )
 

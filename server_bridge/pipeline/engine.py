@@ -16,8 +16,8 @@ measured about it decides everything here:
   level is WARNING and those variables are dropped before the import.
 
 An attempt that the engine recovers after a crash finds that the order has a newer number, or waits in the
-queue again, and ends without a word; so nothing depends on the engine's tables, and where they are damaged they
-are thrown away.
+queue again, and ends without a word; so nothing depends on the engine's tables, and where they are damaged
+they are thrown away.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ _TABLES = ("workflow_status", "operation_outputs", "queues", "application_versio
 _log = logging.getLogger(__name__)
 
 RunAttempt = Callable[[str, str, int], str]
-"""``run(phase, order id, attempt number)`` → one word about how it ended. It never raises for a failed order."""
+"""``run(phase, order id, attempt number)`` → one word about how it ended. It never raises for a failed
+order."""
 
 
 class Engine:
@@ -168,7 +169,8 @@ def _require_usable_sqlite(url: str) -> None:
         raise ConfigurationError(
             f"Python {sys.version_info.major}.{sys.version_info.minor} with SQLite {sqlite3.sqlite_version}.",
             title="This Python needs a newer SQLite",
-            remedy="Use Python 3.11, or a Python built with SQLite 3.42 or later, or PostgreSQL (database_url).",
+            remedy="Use Python 3.11, or a Python built with SQLite 3.42 or later, or PostgreSQL "
+            "(database_url).",
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from server_bridge.config import SiteConfig
 
 QUARANTINE = ".ferry-quarantine"
-"""Below the staging directory (one filesystem, so that moving is a rename): what arrived and is not listed."""
+"""Below the staging directory (one filesystem, so that moving is a rename): what arrived unlisted."""
 
 
 @dataclass(frozen=True, slots=True)

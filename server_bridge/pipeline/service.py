@@ -1,0 +1,122 @@
+"""Everything that runs beside the API: engine, dispatcher, watcher and the releaser, started and ended
+together."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from pathlib import Path
+
+from server_bridge.context import Context
+from server_bridge.contract import Stage
+from server_bridge.errors import ConfigurationError
+from server_bridge.orders import stages
+from server_bridge.pipeline.attempt import IMPORT, TRANSFER, Attempt, Step, run_attempt
+from server_bridge.pipeline.dispatcher import Dispatcher, lanes_of
+from server_bridge.pipeline.engine import Engine, engine_url
+from server_bridge.pipeline.live import LiveAttempts
+from server_bridge.pipeline.processes import ProcessRunner
+from server_bridge.pipeline.steps import annotating, baseline, importing, proving, pulling, verifying
+from server_bridge.retention.releaser import Releaser
+
+STOP_SECONDS = 30.0
+"""For children to end (TERM, then KILL) when the bridge stops."""
+
+STEPS: dict[Stage, Step] = {
+    Stage.ACCEPTED: baseline.run,
+    Stage.PULLING: pulling.run,
+    Stage.VERIFYING: verifying.run,
+    Stage.IMPORTING: importing.run,
+    Stage.PROVING: proving.run,
+    Stage.ANNOTATING: annotating.run,
+}
+PHASES: dict[str, tuple[Stage, ...]] = {
+    TRANSFER: tuple(sorted(stages.TRANSFER_STAGES)),
+    IMPORT: tuple(sorted(stages.IMPORT_STAGES)),
+}
+
+_log = logging.getLogger(__name__)
+
+
+class Service:
+    """The running pipeline of one state folder. Use :func:`start`."""
+
+    def __init__(self, context: Context) -> None:
+        site, self._store = context.site, context.store
+        self._context = context
+        self._lock = _take_lock(site.state_dir / "pipeline.lock")
+        self._live = LiveAttempts(self._store)
+        self._runner = ProcessRunner()
+        lanes = lanes_of({share.id: share.pulls for share in site.shares}, site.omero.imports)
+        self._engine = Engine(
+            engine_url(site.url, site.state_dir), self._run, {lane.queue: lane.at_once for lane in lanes}
+        )
+        self._dispatcher = Dispatcher(
+            self._store,
+            lanes,
+            self._engine.submit,
+            self._engine.sweep,
+            every_seconds=site.limits.dispatch_seconds,
+        )
+        self._releaser = Releaser(context)
+
+    def _begin(self) -> None:
+        # Before the engine: what it recovers then finds that its order is no longer its own.
+        again = self._store.requeue_running("the bridge was ended while it worked on this")
+        if again:
+            _log.info("%d orders go on where they were", len(again))
+        self._live.start()
+        self._engine.start()
+        self._store.on_change(self._dispatcher.wake)
+        self._dispatcher.start()
+        self._releaser.start()
+
+    def _run(self, phase: str, order_id: str, number: int) -> str:
+        self._dispatcher.started(order_id, number)
+        try:
+            with self._live.running(order_id, number) as stop:
+                attempt = Attempt(self._context, order_id, number, stop, self._live, self._runner)
+                return run_attempt(attempt, STEPS, PHASES[phase])
+        finally:
+            self._dispatcher.ended(order_id, number)
+
+    def stop(self) -> None:
+        """End everything: nothing new starts, children end, orders stay resumable."""
+        self._dispatcher.stop()
+        self._releaser.stop()
+        if not self._live.stop(STOP_SECONDS):
+            _log.warning("some attempts did not end in %.0f s; the next start puts them right", STOP_SECONDS)
+        self._engine.stop()
+        os.close(self._lock)
+
+
+def start(context: Context) -> Service:
+    """Start the pipeline.
+
+    Raises:
+        ConfigurationError: where another pipeline works on this state folder, or the engine does not start.
+    """
+    service = Service(context)
+    try:
+        service._begin()
+    except BaseException:
+        service.stop()
+        raise
+    return service
+
+
+def _take_lock(path: Path) -> int:
+    """Two pipelines over one state would each requeue what the other runs."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise ConfigurationError(
+            f"{path} is held by another process.",
+            title="Another bridge works on this state folder",
+            remedy="End the other one first, or give this one a state folder of its own.",
+        ) from error
+    return descriptor

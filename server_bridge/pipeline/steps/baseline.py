@@ -1,0 +1,74 @@
+"""accepted → pulling: the bridge's own listing becomes the baseline, if it equals the agent's manifest.
+
+What the agent judged finished may have gone on since: then nothing is pulled, and the order waits for a new
+manifest. Times are noted as the bridge sees them; everything later is compared with these.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import bindparam, update
+
+from server_bridge.contract import Stage
+from server_bridge.errors import NeedsAttention
+from server_bridge.orders.models import OrderFile
+from server_bridge.pipeline import compare
+from server_bridge.pipeline.attempt import Attempt
+from server_bridge.pipeline.leftovers import is_covered
+from server_bridge.pipeline.steps.source import look, writing_again
+
+
+def run(attempt: Attempt) -> None:
+    """Look, compare, note.
+
+    Raises:
+        Finished: where the source changed and the order waits for its agent.
+        StepFailed: for a share that is away, unreadable or not plain.
+    """
+    files = attempt.context.store.files(attempt.order_id)
+    if not files:
+        raise NeedsAttention(
+            "Its manifest lists no file.",
+            code="nothing_ordered",
+            title="The acquisition is empty",
+            remedy="Cancel the order; order again when the folder holds data.",
+        )
+    share = attempt.share
+    attempt.reporter.report("verify", files_total=len(files))
+    listing = look(attempt)
+    if (error := compare.incomplete(listing)) is not None:
+        raise error
+    manifest = [compare.from_agent(file.path, file.size_bytes, file.mtime_ns) for file in files]
+    if (refused := compare.not_plain((file.path for file in manifest), listing)) is not None:
+        raise refused
+    unlisted = (*share.rule.ignore, *share.patterns.ignore)
+    found = compare.against_manifest(
+        manifest, listing, share.mtime_tolerance_seconds, lambda path: is_covered(path, unlisted)
+    )
+    if not found.is_same:
+        offset = compare.clock_offset_seconds(manifest, listing, share.mtime_tolerance_seconds)
+        if offset is not None:
+            raise NeedsAttention(
+                f"All sizes agree, and all times differ by about {offset:+.0f} s.",
+                code="times_differ",
+                title="Workstation and buffer do not agree on the time",
+                remedy="Staff check clock and time zone of the workstation and the buffer's storage, then "
+                "retry.",
+            )
+        writing_again(attempt, compare.describe(found))
+
+    rows = [
+        {"key": file.path, "mtime_s": listing.entries[file.path].mtime_s}
+        for file in files
+        if file.source_mtime_s != listing.entries[file.path].mtime_s
+    ]
+    with attempt.context.store.attempt_write(attempt.order_id, attempt.number) as (session, order):
+        if rows:
+            table = OrderFile.__table__
+            session.connection().execute(
+                update(table)  # type: ignore[arg-type]
+                .where(table.c.order_id == order.id, table.c.path == bindparam("key"))
+                # Another time is another file: its digest is of what was there before.
+                .values(source_mtime_s=bindparam("mtime_s"), sha1=None, staged_at=None),
+                rows,
+            )
+    attempt.advance(Stage.PULLING, f"the share holds what was sealed: {len(files)} files", keep_running=True)

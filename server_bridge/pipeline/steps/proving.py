@@ -1,0 +1,211 @@
+"""proving → annotating: a receipt per file, from OMERO's database and the two names on disk.
+
+Here the chain closes: the SHA-1 that rsync computed while it read the buffer equals the one that OMERO
+computed from its own file, and that file is the staged one (one inode). A bit that flipped in staging
+between pull and import is found here, and nowhere earlier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import bindparam, update
+
+from server_bridge.contract import Condition, ReceiptStatus, Stage
+from server_bridge.errors import NeedsAttention
+from server_bridge.mover.durability import sync_filesystem
+from server_bridge.omero.paths import client_path
+from server_bridge.omero.proof import FileProblem, FileProof, prove_file
+from server_bridge.omero.receipts import FilesetInfo, filesets_by_id
+from server_bridge.orders import stages
+from server_bridge.orders.models import ImportUnit, Order, OrderFile, utcnow
+from server_bridge.pipeline.attempt import Attempt
+from server_bridge.pipeline.places import OrderPlaces
+from server_bridge.pipeline.steps.units import require_all_covered
+
+
+def run(attempt: Attempt) -> None:
+    """Prove every file of every unit.
+
+    Raises:
+        NeedsAttention: with the code of the first fact that does not hold; ``left_out``;
+        ``deleted_in_omero``. Unavailable: where OMERO does not answer.
+    """
+    store, order = attempt.context.store, attempt.order
+    units, files = store.units(attempt.order_id), store.files(attempt.order_id)
+    members = [file for file in files if file.unit is not None]
+    attempt.reporter.report("prove", files_total=len(members), last=True)
+    with attempt.context.omero.service() as session:
+        filesets = filesets_by_id(session, [unit.fileset_id for unit in units if unit.fileset_id is not None])
+    attempt.check()
+    if missing := [unit for unit in units if not _is_there(unit, filesets)]:
+        _missing(attempt, order, missing)
+        return
+    proofs, problems = judge_files(order, units, members, filesets, attempt.places)
+    if proofs:
+        # The links that OMERO's files are must survive a power loss before we say so.
+        sync_filesystem(attempt.places.staging)
+        _note(attempt, units, proofs)
+    if problems:
+        _refute(attempt, members, problems)
+    require_all_covered(attempt)
+    attempt.reporter.report("prove", files_done=len(members), files_total=len(members), last=True)
+    attempt.advance(Stage.ANNOTATING, f"{len(members)} files are proven", keep_running=True)
+
+
+def _is_there(unit: ImportUnit, filesets: Mapping[int, FilesetInfo]) -> bool:
+    found = filesets.get(unit.fileset_id) if unit.fileset_id is not None else None
+    return found is not None and found.complete
+
+
+def judge_files(
+    order: Order,
+    units: Sequence[ImportUnit],
+    members: Sequence[OrderFile],
+    filesets: Mapping[int, FilesetInfo],
+    places: OrderPlaces,
+) -> tuple[dict[str, FileProof], dict[str, FileProblem]]:
+    """Proof or problem of each file, by path. Looks at both names on disk; asks OMERO nothing.
+
+    Args:
+        order: gives person and group that must own the filesets.
+        units: with their fileset ids.
+        members: the files that belong to units.
+        filesets: what OMERO holds, by id.
+        places: where the files are staged.
+    """
+    group_id = int(order.target["group_id"])
+    of_unit = {unit.index: filesets.get(unit.fileset_id or -1) for unit in units}
+    managed = {
+        index: {file.client_path: file for file in fileset.files}
+        for index, fileset in of_unit.items()
+        if fileset is not None
+    }
+    proofs: dict[str, FileProof] = {}
+    problems: dict[str, FileProblem] = {}
+    for file in members:
+        fileset = of_unit.get(file.unit if file.unit is not None else -1)
+        staged = places.staged(file.path)
+        if fileset is None or not fileset.complete:
+            problems[file.path] = FileProblem("fileset_missing", "OMERO no longer has this data", file.path)
+            continue
+        if (fileset.owner, fileset.group_id) != (order.person, group_id):
+            problems[file.path] = FileProblem(
+                "fileset_moved",
+                "The data is in another place of OMERO than ordered",
+                f"Fileset {fileset.fileset_id} belongs to {fileset.owner} in group {fileset.group_id}.",
+            )
+            continue
+        held = managed[file.unit or 0].get(client_path(str(staged)))
+        if held is None:
+            problems[file.path] = FileProblem(
+                "not_in_fileset", "OMERO's import misses a file", f"{file.path}: fileset {fileset.fileset_id}"
+            )
+            continue
+        found = prove_file(
+            staged,
+            held.managed_abs_path,
+            file.size_bytes,
+            file.source_mtime_s if file.source_mtime_s is not None else -1,
+            file.sha1,
+            held,
+        )
+        if isinstance(found, FileProof):
+            proofs[file.path] = found
+        else:
+            problems[file.path] = found
+    return proofs, problems
+
+
+def _missing(attempt: Attempt, order: Order, missing: Sequence[ImportUnit]) -> None:
+    """A fileset that is gone. Before the order was ever proven, it is imported again; afterwards somebody
+    deleted it in OMERO, and nobody asked us to bring it back."""
+    if order.proven_at is not None:
+        raise NeedsAttention(
+            f"Fileset {missing[0].fileset_id} of {missing[0].main_path!r} is no longer in OMERO.",
+            code="deleted_in_omero",
+            title="The data was deleted in OMERO",
+            remedy="The copy on the buffer is not released. Order it again with 'import again' if it "
+            "should be "
+            "in OMERO.",
+        )
+    store = attempt.context.store
+    with store.attempt_write(attempt.order_id, attempt.number) as (session, row):
+        for unit in missing:
+            found = session.get_one(ImportUnit, (unit.order_id, unit.index))
+            found.state, found.fileset_id, found.image_ids, found.plate_ids = "pending", None, [], []
+        store.set_stage(
+            session,
+            row,
+            Stage.IMPORTING,
+            stages.Cause.ATTEMPT,
+            who="bridge",
+            text=f"{len(missing)} units are not in OMERO",
+            condition=Condition.RUNNING,
+        )
+
+
+def _note(attempt: Attempt, units: Sequence[ImportUnit], proofs: Mapping[str, FileProof]) -> None:
+    fileset_of = {unit.index: unit.fileset_id for unit in units}
+    unit_of = {file.path: file.unit for file in attempt.context.store.files(attempt.order_id)}
+    table = OrderFile.__table__
+    now = utcnow()
+    with attempt.context.store.attempt_write(attempt.order_id, attempt.number) as (session, order):
+        session.connection().execute(
+            update(table)  # type: ignore[arg-type]
+            .where(table.c.order_id == order.id, table.c.path == bindparam("key"))
+            .values(
+                status=ReceiptStatus.PROVEN.value,
+                rule="",
+                fileset_id=bindparam("fileset"),
+                original_file_id=bindparam("original_file"),
+                omero_sha1=bindparam("digest"),
+                managed_path=bindparam("managed"),
+                device=bindparam("on_device"),
+                inode=bindparam("on_inode"),
+                proven_at=now,
+            ),
+            [
+                {
+                    "key": path,
+                    "fileset": fileset_of[unit_of[path] or 0],
+                    "original_file": proof.original_file_id,
+                    "digest": proof.sha1,
+                    "managed": proof.managed_path,
+                    "on_device": proof.device,
+                    "on_inode": proof.inode,
+                }
+                for path, proof in proofs.items()
+            ],
+        )
+    attempt.progressed = True
+
+
+def _refute(attempt: Attempt, members: Sequence[OrderFile], problems: Mapping[str, FileProblem]) -> None:
+    """Write what is not proven (any more), and ask somebody.
+
+    Raises:
+        NeedsAttention: always.
+    """
+    unit_of = {file.path: file.unit for file in members}
+    first = problems[sorted(problems)[0]]
+    error = first.error()
+    reason = error.reason(attempt.context.site.contact).model_dump(mode="json")
+    table = OrderFile.__table__
+    with attempt.context.store.attempt_write(attempt.order_id, attempt.number) as (session, order):
+        session.connection().execute(
+            update(table)  # type: ignore[arg-type]
+            .where(table.c.order_id == order.id, table.c.path == bindparam("key"))
+            .values(status=ReceiptStatus.PENDING.value, proven_at=None),
+            [{"key": path} for path in problems],
+        )
+        for index in {unit_of[path] for path in problems} - {None}:
+            session.get_one(ImportUnit, (order.id, index)).error = reason
+    if len(problems) > 1:
+        error = NeedsAttention(
+            f"{first.detail} (and {len(problems) - 1} more files are not proven)",
+            code=first.code,
+            title=first.title,
+            remedy=first.remedy,
+        )
+    raise error

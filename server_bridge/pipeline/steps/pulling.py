@@ -1,0 +1,174 @@
+"""pulling → verifying: every file into staging, its SHA-1 noted once the disk has it.
+
+Digests are committed in batches, each after a sync of the staging filesystem: what the table says is staged
+survives a power loss. A digest that was lost with the power means that the file is pulled again.
+"""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import bindparam, update
+
+from server_bridge.contract import Stage
+from server_bridge.errors import TransientFailure
+from server_bridge.mover.durability import sync_filesystem
+from server_bridge.mover.pull import PulledFile, PullLimits, PullOutcome, WantedFile, pull
+from server_bridge.mover.verdict import VerdictKind
+from server_bridge.orders.models import OrderFile, utcnow
+from server_bridge.pipeline import compare
+from server_bridge.pipeline.attempt import Attempt
+from server_bridge.pipeline.progress import Meter
+from server_bridge.pipeline.sources import source_of
+from server_bridge.pipeline.steps.source import look, writing_again
+
+COMMIT_SECONDS = 5.0
+COMMIT_FILES = 2000
+
+
+class DigestBook:
+    """Commits digests in batches, after a sync. Called by the mover under its own lock."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._batch: list[PulledFile] = []
+        self._committed_at = time.monotonic()
+
+    def add(self, file: PulledFile) -> None:
+        """Note a confirmed file."""
+        self._batch.append(file)
+        self._attempt.progressed = True
+        if len(self._batch) >= COMMIT_FILES or time.monotonic() - self._committed_at > COMMIT_SECONDS:
+            self.commit()
+
+    def commit(self) -> None:
+        """Sync, then write.
+
+        Raises:
+            StaleAttempt: where the order moved on.
+            OSError: where the disk could not write: nothing is noted then.
+        """
+        batch, self._batch = self._batch, []
+        self._committed_at = time.monotonic()
+        if not batch:
+            return
+        attempt = self._attempt
+        sync_filesystem(attempt.places.staging)
+        now = utcnow()
+        table = OrderFile.__table__
+        with attempt.context.store.attempt_write(attempt.order_id, attempt.number) as (session, order):
+            session.connection().execute(
+                update(table)  # type: ignore[arg-type]
+                .where(table.c.order_id == order.id, table.c.path == bindparam("key"))
+                .values(sha1=bindparam("digest"), staged_at=now),
+                [{"key": file.path, "digest": file.sha1} for file in batch],
+            )
+
+
+def run(attempt: Attempt) -> None:
+    """Pull what is not there yet.
+
+    Raises:
+        StepFailed: with the mover's own words where files are pending.
+        Finished: once all is staged, or when the source changed under the pull.
+    """
+    site, store, share, places = attempt.context.site, attempt.context.store, attempt.share, attempt.places
+    order = attempt.order
+    files = store.files(attempt.order_id)
+    wanted = [
+        WantedFile(file.path, file.size_bytes, file.source_mtime_s)
+        for file in files
+        if file.source_mtime_s is not None
+    ]
+    if len(wanted) != len(files):
+        # A manifest was replaced between two attempts: its files have no baseline yet.
+        raise TransientFailure(
+            "Some files have no baseline.", code="no_baseline", title="The order starts over"
+        )
+    meter = Meter()
+    total = sum(file.size_bytes for file in wanted)
+
+    def on_progress(bytes_done: int, files_done: int) -> None:
+        attempt.reporter.report(
+            "pull",
+            bytes_done=bytes_done,
+            bytes_total=total,
+            files_done=files_done,
+            files_total=len(wanted),
+            meter=meter,
+        )
+
+    attempt.reporter.report("pull", bytes_total=total, files_total=len(wanted), last=True)
+    places.work.mkdir(parents=True, exist_ok=True)
+    book = DigestBook(attempt)
+    try:
+        outcome = pull(
+            source_of(share),
+            order.path,
+            wanted,
+            places.staging,
+            attempt.runner,
+            on_progress=on_progress,
+            on_file=book.add,
+            stop_event=attempt.stop,
+            known_digests={file.path: file.sha1 for file in files if file.sha1 and file.staged_at},
+            limits=PullLimits(stall_seconds=share.stall_seconds, keep_free_bytes=site.limits.keep_free_bytes),
+            lock_path=places.lock,
+            work_dir=places.work,
+            quarantine_dir=places.quarantine,
+            rsync=site.rsync,
+        )
+    finally:
+        # Also after a failure or a stop: what is confirmed needs not come a second time.
+        book.commit()
+    attempt.check()
+    attempt.progressed = attempt.progressed or outcome.moved
+    _note_unlisted(attempt, outcome)
+    if outcome.pending or outcome.verdict.kind is not VerdictKind.DONE:
+        _explain(attempt, outcome)
+    lacking = [file.path for file in store.files(attempt.order_id) if not (file.sha1 and file.staged_at)]
+    if lacking:
+        raise TransientFailure(
+            f"{len(lacking)} files are staged without a digest, e.g. {lacking[0]!r}.",
+            code="digest_lost",
+            title="A checksum was lost",
+            remedy="Nothing to do: these files are pulled again.",
+        )
+    attempt.reporter.report(
+        "pull",
+        bytes_done=total,
+        bytes_total=total,
+        files_done=len(wanted),
+        files_total=len(wanted),
+        last=True,
+    )
+    attempt.advance(Stage.VERIFYING, f"{len(wanted)} files are staged with their SHA-1", keep_running=False)
+
+
+def _note_unlisted(attempt: Attempt, outcome: PullOutcome) -> None:
+    if not outcome.unlisted:
+        return
+    store = attempt.context.store
+    with store.attempt_write(attempt.order_id, attempt.number) as (session, order):
+        store.event(
+            session,
+            order,
+            "bridge",
+            f"{len(outcome.unlisted)} files arrived that nobody asked for; they are in "
+            f"{attempt.places.quarantine}",
+        )
+
+
+def _explain(attempt: Attempt, outcome: PullOutcome) -> None:
+    """Say why files are pending. What looks like a fault of single files may be somebody writing: look
+    first."""
+    if outcome.verdict.kind in (VerdictKind.RECONCILE, VerdictKind.DONE, VerdictKind.PERMANENT):
+        listing = look(attempt)
+        expected = [
+            compare.Expected(file.path, file.size_bytes, float(file.source_mtime_s or 0))
+            for file in attempt.context.store.files(attempt.order_id)
+        ]
+        found = compare.against_manifest(expected, listing, 0.0, lambda _path: True)
+        if found.changed or found.missing:
+            writing_again(attempt, compare.describe(found))
+    raise outcome.verdict.error()

@@ -1,0 +1,90 @@
+"""Looking at the source, and giving the order back to its agent when somebody still writes there."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from sqlalchemy import update
+
+from server_bridge.contract import Condition, Reason, Stage
+from server_bridge.mover.listing import Listing, list_source
+from server_bridge.orders import stages
+from server_bridge.orders.models import OrderFile
+from server_bridge.pipeline.attempt import Attempt, Finished
+from server_bridge.pipeline.sources import source_of
+
+
+def look(attempt: Attempt) -> Listing:
+    """List the order's place on the share, now.
+
+    Raises:
+        ShareAway, ShareRefused, FolderMissing, FolderRefused: as the mover says it.
+    """
+    share, site = attempt.share, attempt.context.site
+    attempt.places.work.mkdir(parents=True, exist_ok=True)
+    try:
+        return list_source(
+            source_of(share),
+            attempt.order.path,
+            attempt.runner,
+            marker=share.marker,
+            rsync=site.rsync,
+            stall_seconds=share.stall_seconds,
+            stop_event=attempt.stop,
+            work_dir=attempt.places.work,
+        )
+    finally:
+        # A listing that our own stop signal ended must not be read as an outage.
+        attempt.check()
+
+
+def writing_again(attempt: Attempt, what: str) -> NoReturn:
+    """Unseal the order: its agent watches the acquisition and sends a new manifest when it rests.
+
+    Raises:
+        Finished: always, once that is written.
+        StaleAttempt: where the attempt lost the order.
+    """
+    store = attempt.context.store
+    reason = Reason(
+        code="source_changed",
+        title="The data is being written again",
+        detail=what,
+        remedy="Nothing to do: it comes over when the workstation has seen it rest.",
+        contact=attempt.context.site.contact,
+    )
+    with store.attempt_write(attempt.order_id, attempt.number) as (session, order):
+        order.sealed = False
+        text = f"{reason.title}: {what}"
+        if order.stage == Stage.ACCEPTED:
+            store.set_condition(session, order, Condition.WAITING, who="bridge", text=text, reason=reason)
+        else:
+            store.set_stage(
+                session,
+                order,
+                Stage.ACCEPTED,
+                stages.Cause.ATTEMPT,
+                who="bridge",
+                text=text,
+                condition=Condition.WAITING,
+                reason=reason,
+            )
+    raise Finished
+
+
+def pull_again(attempt: Attempt, paths: list[str], text: str) -> NoReturn:
+    """Send the order back so that these files are pulled again; it stays sealed.
+
+    Raises:
+        Finished: always, once that is written.
+    """
+    store = attempt.context.store
+    with store.attempt_write(attempt.order_id, attempt.number) as (session, order):
+        for start in range(0, len(paths), 400):
+            session.execute(
+                update(OrderFile)
+                .where(OrderFile.order_id == order.id, OrderFile.path.in_(paths[start : start + 400]))
+                .values(sha1=None, staged_at=None)
+            )
+        store.set_stage(session, order, Stage.ACCEPTED, stages.Cause.ATTEMPT, who="bridge", text=text)
+    raise Finished

@@ -1,0 +1,149 @@
+"""The import units of an order: asked from Bio-Formats once, persisted, and never asked again.
+
+Grouping exists only in ``omero import -f``; it is not re-implemented here. Once persisted, the units are
+what the order imports, whatever a later scan would say: between two attempts nothing may change its mind.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import bindparam, update
+
+from server_bridge.contract import ReceiptStatus
+from server_bridge.errors import NeedsAttention
+from server_bridge.mover.paths import shown
+from server_bridge.omero.importer import ScannedUnit, scan_units
+from server_bridge.omero.paths import client_path
+from server_bridge.orders.models import ImportUnit, OrderFile
+from server_bridge.pipeline.attempt import Attempt
+from server_bridge.pipeline.leftovers import covering_rule
+from server_bridge.pipeline.run_lock import RunLock
+
+
+def ensure_units(attempt: Attempt, lock: RunLock) -> list[ImportUnit]:
+    """The units of the order, scanning if there are none yet.
+
+    Raises:
+        NeedsAttention: ``nothing_importable`` where no reader takes any file; what the scan raises.
+        StaleAttempt: where the order moved on.
+    """
+    known = attempt.context.store.units(attempt.order_id)
+    if known:
+        return known
+    files = attempt.context.store.files(attempt.order_id)
+    attempt.reporter.report("scan", files_total=len(files), last=True)
+    places = attempt.places
+    try:
+        scanned = scan_units(
+            attempt.context.site.omero,
+            places.staged(attempt.order.path) if attempt.order.path != "." else places.staging,
+            attempt.runner,
+            stop_event=attempt.stop,
+            lock=lock,
+            output_path=places.output(attempt.number, "scan"),
+        )
+    finally:
+        attempt.check()
+    if not scanned:
+        raise NeedsAttention(
+            f"Bio-Formats recognises none of the {len(files)} files.",
+            code="nothing_importable",
+            title="OMERO can read none of these files",
+            remedy="Cancel the order. If the format should work, ask the platform staff: the order's log "
+            "holds what the importer said.",
+        )
+    persist(attempt, scanned, {file.path for file in files})
+    return attempt.context.store.units(attempt.order_id)
+
+
+def persist(attempt: Attempt, scanned: list[ScannedUnit], known: set[str]) -> None:
+    """Write units, their files, and the rules of the files that no unit takes, in one transaction.
+
+    Raises:
+        NeedsAttention: ``unit_unlisted`` where a unit takes a file that the manifest does not name.
+        StaleAttempt: where the order moved on.
+    """
+    places, patterns = attempt.places, attempt.share.patterns
+    unit_of: dict[str, int] = {}
+    rows: list[ImportUnit] = []
+    for index, unit in enumerate(scanned):
+        members = [places.relative(path) for path in unit.files]
+        for staged, path in zip(unit.files, members, strict=True):
+            if path is None or path not in known:
+                raise NeedsAttention(
+                    f"{shown(staged)!r} is not in the manifest.",
+                    code="unit_unlisted",
+                    title="An import unit takes a file that was not ordered",
+                    remedy="Staff look at the order's staging directory.",
+                )
+            unit_of[path] = index
+        rows.append(
+            ImportUnit(
+                order_id=attempt.order_id,
+                index=index,
+                main_path=places.relative(unit.main) or "",
+                reader=unit.reader[:255],
+                spw=unit.spw,
+                file_count=len(unit.files),
+                client_path=client_path(unit.main),
+                state="pending",
+                image_ids=[],
+                plate_ids=[],
+            )
+        )
+    left = sorted(known - unit_of.keys())
+    covered = {path: rule for path in left if (rule := covering_rule(path, patterns)) is not None}
+    asked = [path for path in left if path not in covered]
+    table = OrderFile.__table__
+    store = attempt.context.store
+    with store.attempt_write(attempt.order_id, attempt.number) as (session, order):
+        session.add_all(rows)
+        session.flush()
+        of_order = update(table).where(table.c.order_id == order.id, table.c.path == bindparam("key"))  # type: ignore[arg-type]
+        connection = session.connection()
+        connection.execute(
+            of_order.values(unit=bindparam("number")),
+            [{"key": path, "number": index} for path, index in unit_of.items()],
+        )
+        if covered:
+            connection.execute(
+                of_order.values(status=bindparam("receipt"), rule=bindparam("covered_by")),
+                [
+                    {"key": path, "receipt": status.value, "covered_by": rule[:255]}
+                    for path, (status, rule) in covered.items()
+                ],
+            )
+        # Asked at once and needed only at the end: the images come to OMERO while somebody thinks about it.
+        order.asks_left_out = bool(asked)
+        text = f"{len(rows)} import units with {len(unit_of)} files"
+        if left:
+            text += f"; {len(covered)} files covered by a rule, {len(asked)} to be decided"
+        store.event(session, order, "bridge", text)
+        store.touch(session, order)
+
+
+def require_all_covered(attempt: Attempt) -> None:
+    """Every file has a unit, a rule or an acceptance.
+
+    Raises:
+        NeedsAttention: ``left_out``, until somebody accepts them.
+    """
+    store = attempt.context.store
+    asked = [
+        file.path
+        for file in store.files(attempt.order_id)
+        if file.unit is None and file.status == ReceiptStatus.PENDING
+    ]
+    if not asked:
+        return
+    if not attempt.order.asks_left_out:
+        with store.attempt_write(attempt.order_id, attempt.number) as (session, order):
+            order.asks_left_out = True
+            store.touch(session, order)
+    named = ", ".join(repr(shown(path)) for path in asked[:3])
+    more = f" and {len(asked) - 3} more" if len(asked) > 3 else ""
+    raise NeedsAttention(
+        f"OMERO takes no image from {named}{more}.",
+        code="left_out",
+        title=f"{len(asked)} files would stay outside OMERO",
+        remedy="Look at them and accept that they stay outside OMERO, or ask the platform staff.",
+    )

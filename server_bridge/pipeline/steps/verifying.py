@@ -1,0 +1,166 @@
+"""verifying → importing: the last look before the point of no return.
+
+The source is listed again, after the pull, and must be exactly the baseline: rsync itself never says that a
+file grew while it was copied. Staging is looked at again, what nobody ordered leaves it, and OMERO must let
+this person put data where she wants it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from server_bridge.contract import Stage, Target
+from server_bridge.errors import NeedsAttention
+from server_bridge.mover import staging
+from server_bridge.mover.command import PARTIAL_DIR
+from server_bridge.mover.compare import differences
+from server_bridge.omero.directory import resolve_target
+from server_bridge.omero.paths import ambiguous
+from server_bridge.orders.models import OrderFile
+from server_bridge.pipeline import compare
+from server_bridge.pipeline.attempt import Attempt
+from server_bridge.pipeline.leftovers import is_covered
+from server_bridge.pipeline.steps.source import look, pull_again, writing_again
+
+
+def run(attempt: Attempt) -> None:
+    """Look at source, staging and target.
+
+    Raises:
+        Finished: where the source changed, or staged files have to be pulled again.
+        StepFailed: for what waits or needs somebody.
+    """
+    files = attempt.context.store.files(attempt.order_id)
+    attempt.reporter.report("verify", files_total=len(files), last=True)
+    require_unchanged_source(attempt, files)
+    require_staged(attempt, files)
+    clear_strangers(attempt, files)
+    require_distinct_names(attempt, files)
+    attempt.check()
+    resolve(attempt)
+    attempt.check()
+    attempt.advance(
+        Stage.IMPORTING, "the source was listed again and is unchanged; the import begins", keep_running=True
+    )
+
+
+def require_unchanged_source(attempt: Attempt, files: list[OrderFile]) -> None:
+    """List the source again and compare it, exactly, with the baseline.
+
+    Raises:
+        Finished: where somebody wrote there.
+        StepFailed: where the share cannot be seen as a whole.
+    """
+    listing = look(attempt)
+    if (error := compare.incomplete(listing)) is not None:
+        raise error
+    share = attempt.share
+    unlisted = (*share.rule.ignore, *share.patterns.ignore)
+    baseline = [
+        compare.Expected(file.path, file.size_bytes, float(file.source_mtime_s or 0)) for file in files
+    ]
+    found = differences(baseline, listing)
+    added = [path for path in found.added if not is_covered(path, unlisted)]
+    if found.changed or found.missing or added:
+        writing_again(
+            attempt,
+            compare.describe(type(found)(missing=found.missing, changed=found.changed, added=tuple(added))),
+        )
+
+
+def require_staged(attempt: Attempt, files: list[OrderFile]) -> None:
+    """Every file lies in staging as it was pulled, with one name only.
+
+    Raises:
+        Finished: where some have to be pulled again.
+        NeedsAttention: where a staged file has a second link before any import.
+    """
+    places = attempt.places
+    damaged: list[str] = []
+    for file in files:
+        path = places.staged(file.path)
+        whole = staging.is_complete(path, file.size_bytes, int(file.source_mtime_s or 0))
+        if not whole or not file.sha1 or file.staged_at is None:
+            damaged.append(file.path)
+        elif path.lstat().st_nlink != 1 and not attempt.context.store.units(attempt.order_id):
+            raise staging.already_linked(file.path)
+    if damaged:
+        pull_again(
+            attempt,
+            damaged,
+            f"{len(damaged)} staged files are not as they were pulled; they are pulled again",
+        )
+
+
+def clear_strangers(attempt: Attempt, files: list[OrderFile]) -> None:
+    """Move what the manifest does not name out of the order's directory: a manifest may have been replaced by
+    a shorter one, and the importer takes whatever lies there. Moved, not deleted."""
+    known = {file.path for file in files}
+    root = attempt.places.staging
+    strangers = [path for path in _staged_paths(root) if path not in known]
+    moved = staging.quarantine(root, attempt.places.quarantine, strangers)
+    if moved:
+        store = attempt.context.store
+        with store.attempt_write(attempt.order_id, attempt.number) as (session, order):
+            store.event(
+                session,
+                order,
+                "bridge",
+                f"{len(moved)} staged files that the manifest no longer names were moved to "
+                f"{attempt.places.quarantine}",
+            )
+
+
+def _staged_paths(root: Path) -> Iterator[str]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name != PARTIAL_DIR]
+        for name in [*names, *(name for name in folders if Path(folder, name).is_symlink())]:
+            path = Path(folder, name)
+            if not stat.S_ISDIR(path.lstat().st_mode):
+                yield path.relative_to(root).as_posix()
+
+
+def require_distinct_names(attempt: Attempt, files: list[OrderFile]) -> None:
+    """No two files may get one client path: OMERO's look-up could then not tell them apart.
+
+    Raises:
+        NeedsAttention: naming two of them.
+    """
+    same = ambiguous(str(attempt.places.staged(file.path)) for file in files)
+    if same:
+        names = [attempt.places.relative(path) for path in next(iter(same.values()))]
+        raise NeedsAttention(
+            f"{names[0]!r} and {names[1]!r} get the same name in OMERO.",
+            code="names_collide",
+            title="OMERO cannot tell two files apart",
+            remedy="Rename one of them on the share, then order the acquisition again.",
+        )
+
+
+def resolve(attempt: Attempt) -> None:
+    """Find or make the target as the person, and note its ids in the order once.
+
+    Raises:
+        NeedsAttention, Unavailable: as `server_bridge.omero.directory.resolve_target`.
+    """
+    target = attempt.target
+    with attempt.context.omero.as_person(attempt.order.person, target.group_id) as session:
+        found = resolve_target(session, target, attempt.order_id)
+    noted = target.model_copy(
+        update={
+            "container_id": found.container_id,
+            "container_name": found.container_name,
+            "project_id": found.project_id,
+            "project_name": found.project_name,
+        }
+    )
+    if noted == target:
+        return
+    store = attempt.context.store
+    with store.attempt_write(attempt.order_id, attempt.number) as (session_, order):
+        # A new target in the meantime would have fenced this attempt off.
+        order.target = Target.model_validate(noted.model_dump()).model_dump(mode="json")
+        store.touch(session_, order)

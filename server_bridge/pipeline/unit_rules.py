@@ -1,0 +1,76 @@
+"""What to do about one import unit, given what OMERO holds of it. Pure.
+
+This is where "once, exactly" is decided: an import starts only when OMERO holds nothing of the unit, or only
+what a dead import of ours left and may be removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from server_bridge.errors import NeedsAttention
+from server_bridge.omero.receipts import FilesetInfo
+
+
+class UnitAction(Enum):
+    """What comes next for a unit."""
+
+    IMPORT = "import"
+    ADOPT = "adopt"
+    """A complete import is there: take its ids."""
+    WAIT = "wait"
+    """The upload is finished and the server works on it, client or not."""
+    REMOVE = "remove"
+    """Debris of an import that never finished its upload; afterwards import."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitDecision:
+    action: UnitAction
+    fileset: FilesetInfo | None = None
+
+
+def decide(
+    filesets: Sequence[FilesetInfo], *, person: str, group_id: int, failed_fileset_id: int | None
+) -> UnitDecision:
+    """Decide.
+
+    Args:
+        filesets: every fileset that holds the unit's main file, oldest first.
+        person: as whom the unit is imported.
+        group_id: into which group.
+        failed_fileset_id: a fileset whose import OMERO reported as failed while we listened; it will never
+        get
+            images, and only OMERO's people may remove it (its upload is finished).
+
+    Raises:
+        NeedsAttention: ``imported_twice``, ``imported_elsewhere``.
+    """
+    complete = [fileset for fileset in filesets if fileset.complete]
+    if len(complete) > 1:
+        named = ", ".join(str(fileset.fileset_id) for fileset in complete)
+        raise NeedsAttention(
+            f"Filesets {named} hold the same file of this order.",
+            code="imported_twice",
+            title="OMERO holds this data twice",
+            remedy="Delete all but one of them in OMERO, then retry.",
+        )
+    if complete:
+        fileset = complete[0]
+        if (fileset.owner, fileset.group_id) != (person, group_id):
+            raise NeedsAttention(
+                f"Fileset {fileset.fileset_id} belongs to {fileset.owner} in group {fileset.group_id}.",
+                code="imported_elsewhere",
+                title="The data is in OMERO, in another place",
+                remedy="Move it in OMERO to the ordered group and person, or delete it there, then retry.",
+            )
+        return UnitDecision(UnitAction.ADOPT, fileset)
+    for fileset in filesets:
+        if fileset.upload_finished is not False and fileset.fileset_id != failed_fileset_id:
+            return UnitDecision(UnitAction.WAIT, fileset)
+    for fileset in filesets:
+        if fileset.upload_finished is False:
+            return UnitDecision(UnitAction.REMOVE, fileset)
+    return UnitDecision(UnitAction.IMPORT)

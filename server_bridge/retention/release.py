@@ -1,0 +1,129 @@
+"""The re-check at the moment of deletion: nothing on the buffer goes on the word of an old receipt.
+
+Every fact behind every receipt is read again, here and now: OMERO's rows in a few bulk queries, both names on
+disk by lstat. What comes out is valid for minutes, and carries size and mtime of each file as the
+workstation saw them, so that whoever deletes can see whether it is still the same file.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from server_bridge.context import Context
+from server_bridge.contract import Reason, ReceiptStatus, Release, ReleasedFile, Stage
+from server_bridge.omero.receipts import filesets_by_id
+from server_bridge.orders import stages
+from server_bridge.orders.models import Order, OrderFile, utcnow
+from server_bridge.pipeline.places import places_of
+from server_bridge.pipeline.steps.proving import judge_files
+from server_bridge.retention.guard import COVERED, ReleaseFacts, may_be_released
+
+
+def recheck(context: Context, order_id: str) -> Release:
+    """Re-check an order and say what may be deleted now, or why nothing may.
+
+    Files that were reported freed are not checked and not listed again.
+
+    Raises:
+        NotFound: for an unknown order.
+        Unavailable: where OMERO does not answer: then nothing may be deleted either.
+    """
+    now = utcnow()
+    order, files = context.store.order(order_id), context.store.files(order_id)
+    facts = gather(context, order, files)
+    refused = may_be_released(facts, now)
+    if refused is None and Stage(order.stage) is Stage.PROVEN:
+        # The hold ended a moment ago and the releaser has not come by yet; the stage must not run behind.
+        refused = None if release(context, order_id, now) else not_released()
+    if refused is None and Stage(order.stage) is Stage.RETIRED:
+        files = []
+    if refused is not None:
+        return _answer(context, order, now, refused, [])
+    return _answer(context, order, now, None, [file for file in files if file.freed_at is None])
+
+
+def not_released() -> Reason:
+    """The order changed while it was looked at."""
+    return Reason(code="changed_meanwhile", title="The order changed a moment ago", remedy="Ask again.")
+
+
+def gather(context: Context, order: Order, files: list[OrderFile]) -> ReleaseFacts:
+    """Read the facts; OMERO and disks are asked only for an order that claims to be proven.
+
+    Raises:
+        Unavailable: where OMERO does not answer.
+    """
+    share = context.site.share(order.share)
+    # A share that staff took out of the site file releases nothing: its hold is not known any more.
+    hold_days = share.hold_days if share is not None else float(timedelta.max.days // 2)
+    left = [file for file in files if file.freed_at is None]
+    stage = Stage(order.stage)
+    problems: list[tuple[str, str, str]] = []
+    if stage in (Stage.PROVEN, Stage.RELEASED):
+        proven = [file for file in left if file.status == ReceiptStatus.PROVEN]
+        units = context.store.units(order.id)
+        with context.omero.service() as session:
+            found = filesets_by_id(
+                session, [unit.fileset_id for unit in units if unit.fileset_id is not None]
+            )
+        _proofs, wrong = judge_files(
+            order, units, proven, found, places_of(context.site, order.share, order.id)
+        )
+        problems = [(path, problem.code, problem.title) for path, problem in sorted(wrong.items())]
+        problems += [
+            (file.path, "no_unit", "It is called proven and belongs to no import unit")
+            for file in proven
+            if file.unit is None
+        ]
+    return ReleaseFacts(
+        stage=stage,
+        proven_at=order.proven_at,
+        hold_days=hold_days,
+        statuses=[ReceiptStatus(file.status) for file in files],
+        problems=problems,
+    )
+
+
+def release(context: Context, order_id: str, now: datetime) -> bool:
+    """Compare-and-set proven → released. False where the order is no longer proven."""
+    store = context.store
+    with store.write() as session:
+        order = store.get(session, order_id)
+        if order.stage == Stage.RELEASED:
+            return True
+        if order.stage != Stage.PROVEN:
+            return False
+        order.released_at = now
+        store.set_stage(
+            session,
+            order,
+            Stage.RELEASED,
+            stages.Cause.RETENTION,
+            who="bridge",
+            text="every proof was checked again; the buffer copy may go",
+        )
+        store.audit(session, "bridge", "order.released", order.id, files=order.file_count)
+        return True
+
+
+def _answer(
+    context: Context, order: Order, now: datetime, refused: Reason | None, files: list[OrderFile]
+) -> Release:
+    if refused is not None:
+        refused = refused.model_copy(update={"contact": context.site.contact})
+    return Release(
+        order_id=UUID(order.id),
+        released=refused is None,
+        checked_at=now,
+        valid_until=None
+        if refused is not None
+        else now + timedelta(seconds=context.site.limits.release_seconds),
+        reason=refused,
+        share=order.share,
+        files=tuple(
+            ReleasedFile(path=file.path, size_bytes=file.size_bytes, mtime_ns=file.mtime_ns)
+            for file in files
+            if ReceiptStatus(file.status) in COVERED
+        ),
+    )
