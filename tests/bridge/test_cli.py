@@ -207,6 +207,12 @@ def test_openapi_needs_no_site() -> None:
     assert "/v1/orders/{order_id}" in json.loads(ferry("openapi").stdout)["paths"]
 
 
+def test_the_sandbox_refuses_to_be_reachable(tmp_path: Path) -> None:
+    done = ferry("sandbox", "--data", str(tmp_path / "omero"), "--host", "0.0.0.0")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "loopback" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("host", "safe"),
     [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True), ("0.0.0.0", False),
