@@ -245,7 +245,7 @@ def test_a_frozen_server_blocks_only_those_without_a_time_limit(
 ) -> None:
     running = start_sandbox(tmp_path / "data")
     limits = tmp_path / "ice.config"
-    limits.write_text("Ice.Default.InvocationTimeout=1000\nIce.Override.CloseTimeout=500\n")
+    limits.write_text("Ice.Default.InvocationTimeout=4000\nIce.Override.CloseTimeout=500\n")
     client = omero.client(["--Ice.Config=" + str(limits)], host=running.host, port=running.ssl_port)
     client.createSession("alice", PASSWORDS["alice"])
     running.sigstop()
