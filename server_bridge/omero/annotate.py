@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import omero.all  # first: after omero.constants alone, omero.model cannot be imported
 import omero.constants.metadata
 import omero.model
 from omero.rtypes import rstring, unwrap

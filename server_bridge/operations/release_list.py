@@ -127,10 +127,12 @@ def releases(
     config = load_site(site)
     tolerance = require_share(config, share)
     found = released(build_context(config), share, recheck)
-    text = {
-        Format.NUL: as_nul,
-        Format.CSV: as_csv,
-        Format.SH: lambda items: as_script(items, tolerance),
-    }[form](found)
+    match form:
+        case Format.NUL:
+            text = as_nul(found)
+        case Format.CSV:
+            text = as_csv(found)
+        case Format.SH:
+            text = as_script(found, tolerance)
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
     sys.stdout.buffer.flush()
