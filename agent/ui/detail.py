@@ -192,6 +192,7 @@ class DetailPane(QScrollArea):
             made.setAccessibleDescription(spec.hint)
             made.clicked.connect(lambda _checked=False, name=spec.action: self._act(name))
             self._actions_row.addWidget(made)
+            made.show()
             self._action_buttons[spec.action] = made
             if spec.action == focused:
                 made.setFocus()

@@ -227,6 +227,8 @@ class WhereBox(Box):
             top = Qt.AlignmentFlag.AlignTop
             self.grid.addWidget(name, number, 0, top)
             self.grid.addWidget(text, number, 1, top)
+            name.show()
+            text.show()
 
 
 class LeftOutBox(Box):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import shiboken6
 from PySide6.QtCore import QObject, Qt, Signal, Slot
@@ -51,37 +51,35 @@ class SnapshotRelay(QObject):
             self.snapshot.emit(snapshot)
 
 
-class _Answer(QObject):
-    """Carries one result over: the slot is a method of a QObject, so Qt knows in which thread to call it."""
+class _PostOffice(QObject):
+    """Runs callables on the GUI thread: one object for the whole process, so that none dies with a letter
+    under way (a queued call to an object per answer crashed when that object was collected first)."""
 
-    _done = Signal(object, object)
+    _letter = Signal(object)
 
-    def __init__(
-        self,
-        receiver: QObject,
-        on_result: Callable[[Any], None],
-        on_error: Callable[[AgentError], None],
-    ) -> None:
-        super().__init__(receiver)
-        self._on_result = on_result
-        self._on_error = on_error
-        self._done.connect(self._arrived, Qt.ConnectionType.QueuedConnection)
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("postOffice")
+        self._letter.connect(self._open, Qt.ConnectionType.QueuedConnection)
 
-    def carry(self, result: Any, error: BaseException | None) -> None:
-        """Called on the engine's thread."""
-        try:
-            self._done.emit(result, error)
-        except RuntimeError:
-            # The receiver was destroyed between the answer and here: nobody is left who wants to know.
-            return
+    def post(self, call: Callable[[], None]) -> None:
+        """Take a callable from any thread."""
+        self._letter.emit(call)
 
-    @Slot(object, object)
-    def _arrived(self, result: Any, error: BaseException | None) -> None:
-        self.deleteLater()
-        if error is None:
-            self._on_result(result)
-        else:
-            self._on_error(as_agent_error(error))
+    @Slot(object)
+    def _open(self, call: Callable[[], None]) -> None:
+        call()
+
+
+_office: _PostOffice | None = None
+
+
+def _post_office() -> _PostOffice:
+    """Return the post office; the first call has to come from the GUI thread, as every ``deliver`` does."""
+    global _office
+    if _office is None:
+        _office = _PostOffice()
+    return _office
 
 
 def deliver(
@@ -95,15 +93,23 @@ def deliver(
     Anything but an AgentError is wrapped into one, so that a defect is shown in words instead of being lost.
     A cancelled future calls neither.
     """
-    answer = _Answer(receiver, on_result, on_error)
+    office = _post_office()
 
     def finished(done: Future[T]) -> None:
         try:
             error = done.exception()
         except CancelledError:
             return
-        if shiboken6.isValid(answer):
-            answer.carry(done.result() if error is None else None, error)
+
+        def arrived() -> None:
+            if not shiboken6.isValid(receiver):
+                return
+            if error is None:
+                on_result(done.result())
+            else:
+                on_error(as_agent_error(error))
+
+        office.post(arrived)
 
     future.add_done_callback(finished)
 

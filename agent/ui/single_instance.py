@@ -17,8 +17,7 @@ from pathlib import Path
 from PySide6.QtCore import QLockFile, QObject, Signal
 from PySide6.QtNetwork import QLocalServer, QLocalSocket
 
-SHOW = b"show"
-_PATIENCE_MS = 1_000
+_PATIENCE_MS = 3_000
 
 
 def session_name(data_dir: str = "") -> str:
@@ -68,15 +67,15 @@ class SingleInstance(QObject):
         return True
 
     def ask_other_to_show(self) -> bool:
-        """Ask the running agent to show its window; return whether it took the message."""
+        """Ask the running agent to show its window; return whether there is one."""
         socket = QLocalSocket()
         socket.connectToServer(self._name)
         if not socket.waitForConnected(_PATIENCE_MS):
             return False
-        socket.write(SHOW)
-        sent = socket.waitForBytesWritten(_PATIENCE_MS)
-        socket.disconnectFromServer()
-        return sent
+        # The other hangs up once it has seen us; leaving earlier may lose the call on a named pipe.
+        if socket.state() is QLocalSocket.LocalSocketState.ConnectedState:
+            socket.waitForDisconnected(_PATIENCE_MS)
+        return True
 
     def release(self) -> None:
         """Let another process be the one."""
@@ -86,13 +85,8 @@ class SingleInstance(QObject):
         self._lock.unlock()
 
     def _connected(self) -> None:
-        if self._server is None:
-            return
-        while (socket := self._server.nextPendingConnection()) is not None:
-            socket.disconnected.connect(socket.deleteLater)
-            socket.readyRead.connect(lambda s=socket: self._read(s))
-            self._read(socket)
-
-    def _read(self, socket: QLocalSocket) -> None:
-        if SHOW in bytes(socket.readAll().data()):
+        """To call is to ask for the window: nothing is read, so nothing can be sent that does harm."""
+        while self._server is not None and (caller := self._server.nextPendingConnection()) is not None:
+            caller.abort()
+            caller.deleteLater()
             self.show_requested.emit()
