@@ -202,13 +202,12 @@ class Dispatcher:
             }
             lost_keys = set(self._submitted) - waiting
         with self._store.read() as session:
-            running = set(
-                session.execute(
-                    select(Order.id, Order.attempt).where(
-                        Order.condition == Condition.RUNNING, Order.stage.in_(sorted(stages.WORKED))
-                    )
-                ).tuples()
-            )
+            rows = session.execute(
+                select(Order.id, Order.attempt).where(
+                    Order.condition == Condition.RUNNING, Order.stage.in_(sorted(stages.WORKED))
+                )
+            ).all()
+        running = {(order_id, number) for order_id, number in rows}
         lost = running - waiting
         for order_id, number in lost | lost_keys:
             self.ended(order_id, number)

@@ -1,0 +1,48 @@
+"""Fixtures of the pipeline's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bridge.conftest_sandbox import RunningSandbox, StartSandbox
+from tests.bridge.pipeline.world import World
+from tests.bridge.rsyncd import RsyncDaemon
+
+MakeWorld = Callable[..., World]
+
+
+@pytest.fixture
+def make_world(tmp_path: Path) -> Iterator[MakeWorld]:
+    """``make_world(sandbox, limits=…, share=…)``: a site whose processes end with the test."""
+    made: list[World] = []
+
+    def make(sandbox: RunningSandbox, **more: Any) -> World:
+        buffer = tmp_path / "buffer"
+        buffer.mkdir()
+        daemon = RsyncDaemon(tmp_path / "rsyncd", buffer)
+        daemon.start()
+        world = World(tmp_path, sandbox, daemon, **more)
+        made.append(world)
+        return world
+
+    yield make
+    for world in made:
+        world.rsyncd.sigcont()
+        world.stop_bridge()
+        world.rsyncd.stop()
+
+
+@pytest.fixture
+def world(make_world: MakeWorld, sandbox: RunningSandbox) -> World:
+    """A site at the shared sandbox (it is not stopped, and no fault may stay armed)."""
+    return make_world(sandbox)
+
+
+@pytest.fixture
+def own_world(make_world: MakeWorld, start_sandbox: StartSandbox, tmp_path: Path) -> World:
+    """A site with a sandbox of its own, which a test may stop and break."""
+    return make_world(start_sandbox(tmp_path / "omero" / "data"))
