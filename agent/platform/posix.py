@@ -105,7 +105,7 @@ class PosixPlatform:
         files.write_private(path, content)
 
     def running_programs(self) -> frozenset[str] | None:
-        """Read /proc; names longer than 15 characters are completed from the command line's first word."""
+        """Read /proc, where the kernel cuts names at 15 characters."""
         names: set[str] = set()
         try:
             numbers = [entry.name for entry in os.scandir("/proc") if entry.name.isdigit()]

@@ -1,0 +1,104 @@
+"""SQLite as both of the agent's files use it: every commit on the disk, numbered migrations.
+
+``synchronous=FULL`` with a write-ahead log: an order that was promised to a person is there after a power
+cut. Several processes (one per Windows session) may use the machine's file at once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agent.core.errors import AgentError
+
+BUSY_SECONDS = 15.0
+
+
+class DatabaseTooNew(AgentError):
+    """A newer agent wrote the file; an older one must not guess what its columns mean."""
+
+    code = "database_too_new"
+    title = "This agent is older than its data"
+
+
+def to_text(at: datetime | None) -> str | None:
+    """A UTC time as stored; sorts as time does."""
+    return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def from_text(text: str | None) -> datetime | None:
+    """A stored time."""
+    return None if text is None else datetime.fromisoformat(text)
+
+
+class Database:
+    """One SQLite file with a connection per thread."""
+
+    def __init__(self, path: Path, migrations: Sequence[str]) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._all: list[sqlite3.Connection] = []
+        self._guard = threading.Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._migrate(migrations)
+
+    def connection(self) -> sqlite3.Connection:
+        """This thread's connection."""
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            # Only close() touches it from another thread, when nothing runs any more.
+            found = sqlite3.connect(
+                self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            found.row_factory = sqlite3.Row
+            found.execute("PRAGMA journal_mode=WAL")
+            found.execute("PRAGMA synchronous=FULL")
+            found.execute("PRAGMA foreign_keys=ON")
+            self._local.connection = found
+            with self._guard:
+                self._all.append(found)
+        return found
+
+    def _migrate(self, migrations: Sequence[str]) -> None:
+        connection = self.connection()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > len(migrations):
+                raise DatabaseTooNew(
+                    f"{self._path.name} has version {version}, this agent knows {len(migrations)}.",
+                    remedy="Install the newer agent again.",
+                )
+            for number in range(version, len(migrations)):
+                for statement in migrations[number].split(";\n"):
+                    if statement.strip():
+                        connection.execute(statement)
+                connection.execute(f"PRAGMA user_version={number + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it or nothing, and on the disk when this returns."""
+        connection = self.connection()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close every thread's connection; nothing may run any more."""
+        with self._guard:
+            for connection in self._all:
+                connection.close()
+            self._all.clear()
+        self._local = threading.local()

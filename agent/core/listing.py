@@ -1,0 +1,218 @@
+"""Walking the share: find by `os.scandir`, judge by `os.stat`, follow no link, read no data.
+
+A directory listing may lie about a file that is still open (NTFS updates size and time in the directory entry
+when the handle is closed), so a *judging* walk asks each file itself. Nothing is ever opened: an open handle
+of ours could make the microscope's own open fail.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from agent.core.errors import ShareAway
+
+_REPARSE_POINT = 0x400
+"""FILE_ATTRIBUTE_REPARSE_POINT: junctions are links too, and Python 3.11 does not call them so."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSeen:
+    """One regular file; ``path`` is POSIX and relative to the share's top."""
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+
+
+class Unreadable(Exception):
+    """A folder of an acquisition may not be read; the acquisition says so and the pass goes on."""
+
+    def __init__(self, path: str, error: OSError) -> None:
+        self.path = path
+        super().__init__(f"{path}: {error.strerror or error}")
+
+
+class Gone(Exception):
+    """The acquisition is not there (any more)."""
+
+
+Beat = Callable[[], None]
+"""Called between two blocking calls, so that another thread can tell a slow share from a hung one."""
+
+
+def no_beat() -> None:
+    """Nobody watches."""
+
+
+def is_link(entry: os.DirEntry[str]) -> bool:
+    """Whether a name leads elsewhere: a symbolic link, or a junction on Windows."""
+    if entry.is_symlink():
+        return True
+    attributes = getattr(entry.stat(follow_symlinks=False), "st_file_attributes", 0)
+    return bool(attributes & _REPARSE_POINT)
+
+
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a file name matches one of the shell patterns, in any case (the shares are Windows')."""
+    folded = name.casefold()
+    return any(fnmatchcase(folded, pattern.casefold()) for pattern in patterns)
+
+
+def entries_of(folder: Path) -> list[os.DirEntry[str]]:
+    """The names in a folder in a stable order, links left out.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: where it is not there.
+        PermissionError: where it may not be read.
+        ShareAway: for everything else, which is the share's fault.
+    """
+    found: list[os.DirEntry[str]] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    if not is_link(entry):
+                        found.append(entry)
+                except FileNotFoundError:
+                    continue  # deleted while we looked
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        raise
+    except OSError as error:
+        raise away(error) from error
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def away(error: OSError) -> ShareAway:
+    """An error of the share itself, in words."""
+    return ShareAway(
+        error.strerror or str(error),
+        remedy="Check the network connection of this workstation; nothing is lost meanwhile.",
+    )
+
+
+def walk(top: Path, path: str, *, judged: bool, beat: Beat = no_beat) -> Iterator[FileSeen]:
+    """Yield every regular file of an acquisition, in a stable order.
+
+    Args:
+        top: The share's top as this machine sees it.
+        path: The acquisition's share path, a file or a folder.
+        judged: Ask each file itself instead of believing the listing.
+
+    Raises:
+        Gone: where there is nothing at ``path``.
+        Unreadable: where a folder inside may not be read.
+        ShareAway: for any other error of the share.
+    """
+    start = top / path
+    try:
+        beat()
+        status = start.stat(follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise Gone(path) from error
+    except PermissionError as error:
+        raise Unreadable(path, error) from error
+    except OSError as error:
+        raise away(error) from error
+    if stat.S_ISREG(status.st_mode):
+        yield FileSeen(path, status.st_size, status.st_mtime_ns)
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        raise Gone(path)
+    folders = [(start, path)]
+    while folders:
+        folder, prefix = folders.pop()
+        beat()
+        try:
+            entries = entries_of(folder)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if prefix == path:
+                raise Gone(path) from error
+            continue  # deleted while we looked; the next look tells
+        except PermissionError as error:
+            raise Unreadable(prefix, error) from error
+        below = []
+        for entry in entries:
+            name = f"{prefix}/{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                below.append((folder / entry.name, name))
+                continue
+            seen = _file(entry, name, judged, beat)
+            if seen is not None:
+                yield seen
+        folders.extend(reversed(below))
+
+
+def _file(entry: os.DirEntry[str], name: str, judged: bool, beat: Beat) -> FileSeen | None:
+    try:
+        if judged:
+            beat()
+            status = os.stat(entry.path, follow_symlinks=False)  # noqa: PTH116 - a Path costs as much again
+        else:
+            status = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise Unreadable(name, error) from error
+    except OSError as error:
+        raise away(error) from error
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return FileSeen(name, status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """What is kept of an acquisition's files: a few numbers, however many files there are.
+
+    ``fingerprint`` covers the files that count for "finished"; ``content`` covers all, as a manifest does.
+    """
+
+    file_count: int
+    size_bytes: int
+    newest_mtime_ns: int
+    fingerprint: bytes
+    content: bytes
+    counted: int
+    """Files that no ignore pattern covers; none means there is no acquisition here (yet)."""
+
+
+def digest_of(seen: FileSeen) -> bytes:
+    """One file's contribution to a fingerprint."""
+    return f"{seen.path}\0{seen.size_bytes}\0{seen.mtime_ns}\n".encode("utf-8", "surrogateescape")
+
+
+def aggregate(files: Iterator[FileSeen], ignore: tuple[str, ...] = ()) -> Aggregate:
+    """Fold files into an aggregate, keeping none of them."""
+    fingerprint, content = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
+    count = size = newest = counted = 0
+    for seen in files:
+        line = digest_of(seen)
+        content.update(line)
+        count += 1
+        size += seen.size_bytes
+        if not (ignore and matches(seen.path.rsplit("/", 1)[-1], ignore)):
+            fingerprint.update(line)
+            counted += 1
+            newest = max(newest, seen.mtime_ns)
+    return Aggregate(count, size, newest, fingerprint.digest(), content.digest(), counted)
+
+
+def marker_present(top: Path, marker: str) -> None:
+    """Make sure that the share is there.
+
+    Raises:
+        ShareAway: where its marker file is not: an unmounted folder is an outage, never an empty share.
+    """
+    try:
+        (top / marker).stat()
+    except OSError as error:
+        raise ShareAway(
+            f"{top}: the marker file {marker} is not there ({error.strerror or error}).",
+            remedy="Check that the share is connected. Nothing is counted as deleted meanwhile.",
+        ) from error

@@ -1,0 +1,271 @@
+"""What this machine detected and what the bridge told it: one file for all Windows sessions.
+
+The process that holds a share's lock writes acquisitions; every process reads them. Whose order it became is
+not in here but in the person's outbox.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+from agent.core.acquisition import Acquisition
+from agent.core.database import Database, from_text, to_text
+from agent.core.settle import Override
+from server_bridge.contract import AcquisitionKind, OrderState
+
+MIGRATIONS = (
+    """
+    CREATE TABLE acquisitions (
+        id TEXT PRIMARY KEY, share TEXT NOT NULL, path TEXT NOT NULL, kind TEXT NOT NULL,
+        first_seen_at TEXT NOT NULL, person_then TEXT NOT NULL, file_count INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL, last_change_at TEXT NOT NULL, fingerprint BLOB NOT NULL,
+        content BLOB NOT NULL, finished_at TEXT, override TEXT NOT NULL DEFAULT '', override_at TEXT,
+        holds TEXT NOT NULL DEFAULT '[]', problem TEXT NOT NULL DEFAULT '',
+        successor_of TEXT NOT NULL DEFAULT '', gone_at TEXT);
+    CREATE UNIQUE INDEX one_live_place ON acquisitions (share, path) WHERE gone_at IS NULL;
+    CREATE TABLE presence (
+        session TEXT PRIMARY KEY, username TEXT NOT NULL, since TEXT NOT NULL, seen_at TEXT NOT NULL);
+    CREATE TABLE share_status (share TEXT PRIMARY KEY, status TEXT NOT NULL);
+    CREATE TABLE orders (id TEXT PRIMARY KEY, share TEXT NOT NULL, path TEXT NOT NULL,
+        revision INTEGER NOT NULL, state TEXT NOT NULL, updated_at TEXT NOT NULL);
+    CREATE INDEX orders_by_place ON orders (share, path);
+    CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)
+    """,
+)
+PRESENCE_LEASE = timedelta(minutes=2)
+"""A session whose process died without signing out counts as present for this long."""
+
+
+def _acquisition(row: sqlite3.Row) -> Acquisition:
+    first_seen, last_change = from_text(row["first_seen_at"]), from_text(row["last_change_at"])
+    assert first_seen is not None and last_change is not None  # NOT NULL columns
+    return Acquisition(
+        id=row["id"],
+        share=row["share"],
+        path=row["path"],
+        kind=AcquisitionKind(row["kind"]),
+        first_seen_at=first_seen,
+        person_then=row["person_then"],
+        file_count=row["file_count"],
+        size_bytes=row["size_bytes"],
+        last_change_at=last_change,
+        fingerprint=row["fingerprint"],
+        content=row["content"],
+        finished_at=from_text(row["finished_at"]),
+        override=row["override"],
+        override_at=from_text(row["override_at"]),
+        holds=tuple(json.loads(row["holds"])),
+        problem=row["problem"],
+        successor_of=row["successor_of"],
+    )
+
+
+class MachineStore:
+    """Acquisitions, who is signed in, the state of shares, the bridge's orders, and single facts."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path, MIGRATIONS)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    # --- acquisitions ---------------------------------------------------------------------------------
+
+    def acquisitions(self, share: str | None = None) -> list[Acquisition]:
+        """Those that are there, in the order in which they were first seen."""
+        rows = self._database.connection().execute(
+            "SELECT * FROM acquisitions WHERE gone_at IS NULL AND (?1 IS NULL OR share = ?1) "
+            "ORDER BY first_seen_at, id",
+            (share,),
+        )
+        return [_acquisition(row) for row in rows]
+
+    def acquisition(self, acquisition_id: str) -> Acquisition | None:
+        """One acquisition, also one that is gone."""
+        row = (
+            self._database.connection()
+            .execute("SELECT * FROM acquisitions WHERE id = ?", (acquisition_id,))
+            .fetchone()
+        )
+        return _acquisition(row) if row else None
+
+    def record(self, changed: Iterable[Acquisition], gone: Iterable[str], now: datetime) -> None:
+        """Write what one complete pass found; all of it or nothing. Overrides stay the persons'."""
+        with self._database.write() as connection:
+            # Names that went come first: a place may be taken anew in the same pass.
+            for acquisition_id in gone:
+                connection.execute(
+                    "UPDATE acquisitions SET gone_at = ? WHERE id = ? AND gone_at IS NULL",
+                    (to_text(now), acquisition_id),
+                )
+            for found in changed:
+                connection.execute(
+                    "INSERT INTO acquisitions (id, share, path, kind, first_seen_at, person_then, file_count,"
+                    " size_bytes, last_change_at, fingerprint, content, finished_at, holds, problem,"
+                    " successor_of) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET"
+                    " kind = excluded.kind, file_count = excluded.file_count,"
+                    " size_bytes = excluded.size_bytes, last_change_at = excluded.last_change_at,"
+                    " fingerprint = excluded.fingerprint, content = excluded.content,"
+                    " finished_at = excluded.finished_at, holds = excluded.holds,"
+                    " problem = excluded.problem",
+                    (
+                        found.id,
+                        found.share,
+                        found.path,
+                        found.kind.value,
+                        to_text(found.first_seen_at),
+                        found.person_then,
+                        found.file_count,
+                        found.size_bytes,
+                        to_text(found.last_change_at),
+                        found.fingerprint,
+                        found.content,
+                        to_text(found.finished_at),
+                        json.dumps(found.holds),
+                        found.problem,
+                        found.successor_of,
+                    ),
+                )
+
+    def override(self, acquisition_id: str, override: Override, now: datetime) -> None:
+        """Keep what a person said; "not yet" also takes the verdict back."""
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE acquisitions SET override = ?1, override_at = ?2, finished_at = "
+                "CASE WHEN ?1 = 'not-yet' THEN NULL ELSE finished_at END WHERE id = ?3",
+                (override.value, to_text(now), acquisition_id),
+            )
+
+    def succeed(self, old: Acquisition, person: str, now: datetime) -> str:
+        """Start a new acquisition at the same place: OMERO took the old one, and it changed since.
+
+        Returns:
+            The new acquisition's id.
+        """
+        new_id = str(uuid4())
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE acquisitions SET gone_at = ? WHERE id = ? AND gone_at IS NULL",
+                (to_text(now), old.id),
+            )
+            connection.execute(
+                "INSERT INTO acquisitions (id, share, path, kind, first_seen_at, person_then, file_count,"
+                " size_bytes, last_change_at, fingerprint, content, finished_at, successor_of)"
+                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                (
+                    new_id,
+                    old.share,
+                    old.path,
+                    old.kind.value,
+                    to_text(now),
+                    person,
+                    old.file_count,
+                    old.size_bytes,
+                    to_text(old.last_change_at),
+                    old.fingerprint,
+                    old.content,
+                    to_text(old.finished_at),
+                    old.id,
+                ),
+            )
+        return new_id
+
+    # --- presence -------------------------------------------------------------------------------------
+
+    def sign_in(self, session: str, username: str, now: datetime) -> None:
+        """Note who is signed in in a desktop session; a repeat says "still here"."""
+        with self._database.write() as connection:
+            connection.execute(
+                "INSERT INTO presence VALUES (?1, ?2, ?3, ?3) ON CONFLICT (session) DO UPDATE SET "
+                "since = CASE WHEN username = ?2 THEN since ELSE ?3 END, username = ?2, seen_at = ?3",
+                (session, username, to_text(now)),
+            )
+
+    def sign_out(self, session: str) -> None:
+        """Nobody is signed in in that session any more."""
+        with self._database.write() as connection:
+            connection.execute("DELETE FROM presence WHERE session = ?", (session,))
+
+    def present(self, now: datetime) -> frozenset[str]:
+        """Who is signed in at this machine, over all its sessions."""
+        rows = self._database.connection().execute(
+            "SELECT DISTINCT username FROM presence WHERE seen_at >= ?", (to_text(now - PRESENCE_LEASE),)
+        )
+        return frozenset(row["username"] for row in rows)
+
+    # --- the bridge's orders --------------------------------------------------------------------------
+
+    def keep_orders(self, states: Iterable[OrderState]) -> None:
+        """Keep what the bridge said, unless something newer is there already."""
+        rows = [
+            (str(s.id), s.share, s.path, s.revision, s.model_dump_json(), to_text(s.updated_at))
+            for s in states
+        ]
+        if not rows:
+            return
+        with self._database.write() as connection:
+            connection.executemany(
+                "INSERT INTO orders VALUES (?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET"
+                " revision = excluded.revision, state = excluded.state, updated_at = excluded.updated_at"
+                " WHERE excluded.revision >= orders.revision",
+                rows,
+            )
+
+    def orders(self, since: datetime) -> list[OrderState]:
+        """The bridge's orders that changed since, newest first."""
+        rows = self._database.connection().execute(
+            "SELECT state FROM orders WHERE updated_at >= ? ORDER BY updated_at DESC", (to_text(since),)
+        )
+        return [OrderState.model_validate_json(row["state"]) for row in rows]
+
+    def order(self, order_id: str) -> OrderState | None:
+        """One order as the bridge last told it."""
+        row = (
+            self._database.connection()
+            .execute("SELECT state FROM orders WHERE id = ?", (order_id,))
+            .fetchone()
+        )
+        return OrderState.model_validate_json(row["state"]) if row else None
+
+    def forget_orders(self, before: datetime) -> None:
+        """Drop orders that nobody looks at any more; the bridge keeps their history."""
+        with self._database.write() as connection:
+            connection.execute("DELETE FROM orders WHERE updated_at < ?", (to_text(before),))
+            connection.execute("DELETE FROM acquisitions WHERE gone_at < ?", (to_text(before),))
+
+    # --- shares and single facts ----------------------------------------------------------------------
+
+    def set_share_status(self, share: str, status: Mapping[str, object]) -> None:
+        """Keep how a share answered, for the other sessions of this machine."""
+        with self._database.write() as connection:
+            connection.execute(
+                "INSERT INTO share_status VALUES (?,?) ON CONFLICT (share) DO UPDATE SET "
+                "status = excluded.status",
+                (share, json.dumps(status)),
+            )
+
+    def share_statuses(self) -> dict[str, dict[str, object]]:
+        """How every share answered last."""
+        rows = self._database.connection().execute("SELECT share, status FROM share_status")
+        return {row["share"]: json.loads(row["status"]) for row in rows}
+
+    def set_fact(self, name: str, value: str) -> None:
+        """Keep one value."""
+        with self._database.write() as connection:
+            connection.execute(
+                "INSERT INTO facts VALUES (?,?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (name, value),
+            )
+
+    def fact(self, name: str) -> str | None:
+        """One value, or None."""
+        row = (
+            self._database.connection().execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        )
+        return str(row["value"]) if row else None
