@@ -65,9 +65,10 @@ def _companion(path: Path) -> Unit:
 def _set(main: Path, document: omexml.OmeXml) -> Unit:
     """A set of files around one OME-XML.
 
-    Files it names that are not there are left out, none at all is an error.
+    Names are taken relative to the document, wherever they lead, and are not made simpler (inferred:
+    Bio-Formats hands on ``new File(directory, name)``). Files that are not there are left out; none at all is an error.
     """
-    named = [main.parent / name for name in document.files if Path(name).name == name]
+    named = [main.parent / name for name in document.files]
     present = [path for path in named if path.exists()]
     if document.files and not present:
         raise CorruptFileError(f"{main}: none of the {len(document.files)} files it names is there")
@@ -112,7 +113,7 @@ def _tiff(path: Path) -> Unit:
         if not companion.exists():
             raise CorruptFileError(f"{path}: its metadata file {companion.name} is not there")
         return _companion(companion)
-    others = sorted({name for name in document.files if (path.parent / Path(name).name).exists()})
+    others = sorted({name for name in document.files if (path.parent / name).exists()})
     # A renamed file still names itself as it was called; alone it is a unit of its own.
     if not others or path.name not in others:
         return Unit(

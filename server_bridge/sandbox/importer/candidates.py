@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -75,9 +76,11 @@ def scan(paths: list[Path], depth: int, faults: Faults, log: Log) -> Scan:
             found.errors += 1
             log("ERROR", f"FILE_EXCEPTION: {path}: {error}")
         else:
-            if not taken.intersection(unit.files):
+            # A set may name its files by way of "..", while the walk comes to them directly.
+            files = {Path(os.path.normpath(file)) for file in unit.files}
+            if not taken.intersection(files):
                 found.units.append(unit)
-                taken.update(unit.files)
+                taken.update(files)
     found.milliseconds = int((time.monotonic() - started) * 1000)
     return found
 

@@ -41,6 +41,19 @@ def test_a_companion_takes_the_files_it_names(tmp_path: Path) -> None:
     ]
 
 
+def test_a_companion_may_name_files_of_other_directories(tmp_path: Path) -> None:
+    companion = write_companion(tmp_path / "inside", 2)
+    companion.write_text(companion.read_text().replace("plane_0.tif", "../outside/elsewhere.tif"))
+    outside = write_tiff(tmp_path / "outside" / "elsewhere.tif", (16, 16))
+    (tmp_path / "inside" / "plane_0.tif").unlink()
+    (unit,) = look(tmp_path).units
+    assert [file.resolve() for file in unit.files] == [
+        companion,
+        outside,
+        tmp_path / "inside" / "plane_1.tif",
+    ]
+
+
 def test_a_companion_whose_files_are_all_gone_is_an_error(tmp_path: Path) -> None:
     companion = write_companion(tmp_path, 2)
     for path in tmp_path.glob("*.tif"):
