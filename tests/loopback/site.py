@@ -202,6 +202,29 @@ class LoopbackSite:
         )
         program.start(lambda: healthy(self.bridge_url))
 
+    @property
+    def agent_settings(self) -> Path:
+        """The settings file of this site's workstation."""
+        return self.top / "agent.toml"
+
+    def write_agent_settings(self, workstation: str) -> Path:
+        """What an installer leaves on a workstation, with looks as frequent as a demo needs."""
+        lines = [
+            f'bridge_url = "{self.bridge_url}"',
+            f'workstation_name = "{workstation}"',
+            f'machine_dir = "{self.top / "agent-machine"}"',
+            f'user_dir = "{self.top / "agent-user"}"',
+            "hot_seconds = 0.5",
+            "today_seconds = 2.0",
+            "full_seconds = 5.0",
+            "heartbeat_seconds = 2.0",
+            "open_manifest_seconds = 2.0",
+            "[shares]",
+            f'{SHARE} = "{self.buffer}"',
+        ]
+        self.agent_settings.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return self.agent_settings
+
     def ferry_bridge(self, *arguments: str) -> str:
         """Run one `ferry-bridge` command and return its stdout.
 
