@@ -22,8 +22,10 @@ show it less, use ``as_person`` for her own filesets: `server_bridge.omero.recei
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import Ice
 import omero
@@ -140,10 +142,12 @@ class Omero:
         with self.service() as service:
             person = find_person(service, username)
             key = self._sudo(service, person, username, group_id)
-        with self._open(key, key, f"joining the session of {username}") as session:
-            # Three signs of life per idle time, at most one a minute.
-            idle_seconds = self.config.session_idle_seconds
-            session.client.enableKeepAlive(int(max(10, min(60, idle_seconds / 3))))
+        # Three signs of life per idle time, at most one a minute.
+        pause_seconds = min(60.0, self.config.session_idle_seconds / 3)
+        with (
+            self._open(key, key, f"joining the session of {username}") as session,
+            _kept_alive(session, pause_seconds),
+        ):
             yield session
 
     def _sudo(self, service: Session, person: Person | None, username: str, group_id: int | None) -> str:
@@ -208,9 +212,34 @@ class Omero:
             _end(client, session)
 
 
-def _end(client: omero.client, session: Session | None) -> None:
+@contextmanager
+def _kept_alive(session: Session, pause_seconds: float) -> Iterator[None]:
+    """Give signs of life while the session is in use.
+
+    The client library's own keep-alive gives up for good at its first failure; this one goes on, so that a
+    minute without network does not cost a session that an import of hours depends on.
+    """
+    done = threading.Event()
+
+    def ping() -> None:
+        while not done.wait(pause_seconds):
+            try:
+                session.factory.keepAlive(None)
+            except Ice.Exception as error:
+                _log.debug("no sign of life could be given: %s", describe(error))
+
+    thread = threading.Thread(target=ping, name="omero-keep-alive", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        # A call that hangs ends by its own time limit; nobody waits for it.
+        thread.join(1.0)
+
+
+def _end(client: Any, session: Session | None) -> None:
     """End the session for good and close the connection, within bounds; failures here change nothing."""
-    client.stopKeepAlive()
     try:
         if session is not None and not session.joined and not session.broken:
             client.destroySession(session.key)

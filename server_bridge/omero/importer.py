@@ -121,7 +121,7 @@ class ImportRun:
     """OriginalFile of the server's own log of this import."""
     duration_seconds: float
     output: str
-    """Tail of standard error, cleaned, for a person."""
+    """Tails of standard error and standard output, cleaned, for a person."""
 
 
 def scan_units(
@@ -237,7 +237,8 @@ def run_import(
         last_step=seen.last_step,
         log_file_id=seen.log_file_id,
         duration_seconds=done.duration_seconds,
-        output="\n".join(clean(line) for line in _text(done.stderr).split("\n")[-40:]).strip(),
+        # Where it could not join the session, `omero` says so on standard output.
+        output=f"{_tail(done.stderr)}\n{_tail(done.stdout)}".strip(),
     )
 
 
@@ -306,6 +307,10 @@ class _Workplace:
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
+
+
+def _tail(data: bytes, lines: int = 40) -> str:
+    return "\n".join(clean(line) for line in _text(data).split("\n")[-lines:]).strip()
 
 
 def _depth(root: Path) -> int:

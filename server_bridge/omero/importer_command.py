@@ -131,7 +131,9 @@ def prepare(config: OmeroConfig, work_dir: Path, files: Mapping[str, str]) -> No
         (work_dir / "bin" / "java").symlink_to(java)
     for name, content in files.items():
         path = work_dir / "sessions" / name
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One by one: the mode would not hold for parents made on the way.
+        for parent in reversed(path.relative_to(work_dir).parents):
+            (work_dir / parent).mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(content)

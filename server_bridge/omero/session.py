@@ -25,6 +25,8 @@ from server_bridge.omero.failures import OmeroAway, translated
 ALL_GROUPS = -1
 #: How many values go into one ``in (...)``.
 CHUNK = 500
+#: How many objects are saved in one call: it has to end within the call's time limit.
+_SAVED_AT_ONCE = 200
 _DELETE_LOOPS = 240
 _DELETE_WAIT_MS = 500
 
@@ -42,7 +44,7 @@ def chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[list[T]]:
 class Session:
     """An open session. Not for sharing between threads: each use opens its own."""
 
-    def __init__(self, client: omero.client, config: OmeroConfig) -> None:
+    def __init__(self, client: Any, config: OmeroConfig) -> None:
         self.client = client
         self.config = config
         self.factory = client.getSession()
@@ -131,7 +133,7 @@ class Session:
 
     def save_all(self, things: Sequence[Any], *, doing: str) -> None:
         """Save many in one call each chunk."""
-        for piece in chunks(things):
+        for piece in chunks(things, _SAVED_AT_ONCE):
             with self.doing(doing):
                 self.update.saveArray(piece)
 

@@ -1,0 +1,112 @@
+"""What the importer says, read from outputs kept in ``recorded/``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server_bridge.omero.importer_output import (
+    ImportResult,
+    ImportStep,
+    ScannedUnit,
+    StepKind,
+    parse_error,
+    parse_groups,
+    parse_log_line,
+    parse_result_yaml,
+)
+
+RECORDED = Path(__file__).parent / "recorded"
+
+
+def test_groups_are_read_whatever_their_files_are_called() -> None:
+    plate, single = parse_groups((RECORDED / "groups.txt").read_text("utf-8"))
+    assert plate == ScannedUnit(
+        main="/staging/conf/42/plate 7/Experiment.exp",
+        files=(
+            "/staging/conf/42/plate 7/Experiment.exp",
+            "/staging/conf/42/plate 7/Well D11/DsRed - Confocal - n000000.tif",
+            "/staging/conf/42/plate 7/Well D11/# odd SPW: true name: x.tif",
+        ),
+        spw=True,
+        reader="loci.formats.in.BDReader",
+    )
+    assert single.main == "/staging/conf/42/Zürich µ SPW: false Reader: x.lif"
+    assert (single.files, single.spw) == ((single.main,), False)
+
+
+def test_no_groups_are_read_from_nothing() -> None:
+    assert parse_groups("") == []
+    assert parse_groups("/a/file/without/a/heading.tif\n") == []
+
+
+# What the mover's path rules let through: no control characters, and no line or paragraph separator trouble.
+NAME = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=15).filter(
+    lambda name: "/" not in name
+)
+
+
+@given(st.lists(st.lists(NAME, min_size=1, max_size=4, unique=True), max_size=5))
+def test_every_group_and_every_file_comes_back(units: list[list[str]]) -> None:
+    text = ""
+    for files in units:
+        text += f"#====\n# Group: /s/{files[0]} SPW: false Reader: loci.formats.in.TiffReader\n"
+        text += "".join(f"/s/{name}\n" for name in files)
+    assert [unit.files for unit in parse_groups(text)] == [
+        tuple(f"/s/{name}" for name in files) for files in units
+    ]
+
+
+def test_results_of_several_filesets_are_added_up() -> None:
+    assert parse_result_yaml((RECORDED / "result.yaml").read_text()) == ImportResult(
+        filesets=(4102, 4103), images=(5001, 5002, 5003), plates=(12,)
+    )
+
+
+@pytest.mark.parametrize("text", ["", "---\n", "Image:12\n- Fileset: x\n", "Fileset: 12 files\n"])
+def test_no_result_is_read_into_other_text(text: str) -> None:
+    assert parse_result_yaml(text).filesets == ()
+
+
+def test_the_steps_of_an_import_in_their_order() -> None:
+    steps = [parse_log_line(line) for line in (RECORDED / "import.log").read_text().splitlines()]
+    found = [step for step in steps if step is not None]
+    assert [step.kind for step in found] == [
+        StepKind.PREPARING,
+        StepKind.LINKING,
+        StepKind.LINKING,
+        StepKind.FILE_LINKED,
+        StepKind.LINKED,
+        *[StepKind.IMPORTING] * 6,
+        StepKind.DONE,
+    ]
+    assert [step.step for step in found if step.step] == [1, 2, 3, 4, 5]
+    assert {step.log_file_id for step in found} == {None, 24605}
+    assert found[-1] == ImportStep(StepKind.DONE, "IMPORT_DONE")
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (
+            "2026-11-23 15:58:57,700 18 [main] ERROR  ome.formats.ImportLibrary - Error on import: no",
+            "Error on import: no",
+        ),
+        ("… ERROR x - INTERNAL_EXCEPTION: /staging/a.tif", "INTERNAL_EXCEPTION: /staging/a.tif"),
+        ("INTERNAL_EXCEPTION: /staging/a.tif", "/staging/a.tif"),
+        ("2026-11-23 15:58:57,700 18 [main] INFO  x.y - no ERROR here", None),
+    ],
+)
+def test_errors_are_told_from_other_lines(line: str, text: str | None) -> None:
+    assert parse_error(line) == text
+
+
+@given(st.text())
+def test_no_line_upsets_the_parsers(line: str) -> None:
+    parse_log_line(line)
+    parse_error(line)
+    parse_result_yaml(line)
+    parse_groups(line)
