@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+disable_created_metrics()  # a second series per counter that says only when it was made
 REGISTRY = CollectorRegistry()
 """The bridge's own counters; a part adds its own here under the prefix ``ferry_``."""
 

@@ -71,5 +71,7 @@ class Around:
         is_poll = scope["method"] == "GET" and route == "/v1/orders"
         if not is_poll:
             REQUEST_SECONDS.labels(scope["method"], route).observe(seconds)
-        if path not in _QUIET and not (is_poll and status == 200):
-            log.info("request", method=scope["method"], path=path, status=status, ms=round(seconds * 1000, 1))
+        if path not in _QUIET:
+            # Agents look again and again: reading that went well is told at DEBUG only.
+            tell = log.debug if scope["method"] == "GET" and status < 400 else log.info
+            tell("request", method=scope["method"], path=path, status=status, ms=round(seconds * 1000, 1))

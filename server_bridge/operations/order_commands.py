@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from server_bridge.config import SiteConfig, load_site
 from server_bridge.context import open_store
-from server_bridge.contract import CommandKind, CommandRequest, OrderState, Stage
+from server_bridge.contract import CommandKind, CommandRequest, Condition, OrderState, Stage
 from server_bridge.errors import BadRequest, NotFound
 from server_bridge.human import human_bytes
 from server_bridge.operations.terminal import (
@@ -101,17 +101,23 @@ def orders(
 
 
 def _line(state: OrderState) -> Sequence[object]:
-    queue = f" ({state.queue.ahead} ahead)" if state.queue else ""
     return (
         str(state.id)[:8],
         state.stage,
-        state.condition + queue,
+        _condition(state),
         state.workstation or "-",
         state.file_count,
         human_bytes(state.size_bytes),
         f"{state.share}:{state.path}",
         state.reason.title if state.reason else "",
     )
+
+
+def _condition(state: OrderState) -> str:
+    """The condition for people: an order on which nothing is left to do stands in no queue."""
+    if state.condition == Condition.QUEUED and state.stage not in stages.WORKED:
+        return "-"
+    return f"{state.condition} ({state.queue.ahead} ahead)" if state.queue else state.condition
 
 
 @order_app.command("show")
@@ -141,7 +147,7 @@ def _facts(state: OrderState) -> list[tuple[str, Any]]:
             f"{target.container_name or target.container_id}",
         ),
         ("stage", f"{state.stage} since {moment(state.stage_since)}"),
-        ("condition", state.condition),
+        ("condition", _condition(state)),
         ("files", f"{state.file_count}, {human_bytes(state.size_bytes)}"),
         ("manifest", f"revision {state.manifest_revision}, {'sealed' if state.sealed else 'open'}"),
         ("ordered", moment(state.created_at)),

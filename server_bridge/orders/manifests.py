@@ -118,8 +118,9 @@ def _apply(
         manifest.size_bytes,
     )
     order.idle_tries = 0
-    # The attempt that runs, in whichever stage, works on a manifest that is gone: fence it off.
-    order.attempt += 1
+    if order.condition == Condition.RUNNING:
+        # The attempt that runs, in whichever stage, works on a manifest that is gone: fence it off.
+        order.attempt += 1
     session.execute(delete(OrderProgress).where(OrderProgress.order_id == order.id))
     condition = Condition.QUEUED if manifest.sealed else Condition.WAITING
     reason = None if manifest.sealed else WRITING
