@@ -46,7 +46,8 @@ class CardList(QListView):
     def show_cards(self, cards: Sequence[Card], recents: Sequence[Target], now: datetime) -> None:
         """Show these cards; when nothing is chosen yet, choose the one that matters most."""
         self.cards.show(cards, recents, now)
-        if not self.currentIndex().isValid():
+        if self.current_card() is None:
+            # Nothing was chosen yet, or what was chosen is gone and a heading has slipped into its place.
             first = self.cards.first_card()
             if first is None:
                 self.chosen.emit("")

@@ -7,10 +7,7 @@ fast user switching and remote desktops run several sessions of one machine at o
 
 from __future__ import annotations
 
-import getpass
 import os
-import sys
-import tempfile
 import zlib
 from pathlib import Path
 
@@ -20,24 +17,14 @@ from PySide6.QtNetwork import QLocalServer, QLocalSocket
 _PATIENCE_MS = 3_000
 
 
-def session_name(data_dir: str = "") -> str:
-    """Return a name for this person, desktop session and data directory."""
-    session = os.environ.get("SESSIONNAME", "") if sys.platform == "win32" else os.environ.get("DISPLAY", "")
-    if sys.platform == "win32":
-        session = f"{session}-{_windows_session_id()}"
-    key = f"{getpass.getuser()}|{session}|{data_dir}"
-    return f"omero-ferry-{zlib.crc32(key.encode()):08x}"
+def session_name(session: str, data_dir: str = "") -> str:
+    """Return a name for this desktop session and data directory.
 
-
-def _windows_session_id() -> int:
-    """Return the terminal-services session, 0 when it cannot be asked."""
-    if sys.platform == "win32":
-        import ctypes
-
-        session = ctypes.c_ulong(0)
-        if ctypes.windll.kernel32.ProcessIdToSessionId(os.getpid(), ctypes.byref(session)):
-            return int(session.value)
-    return 0
+    ``session`` is the platform's ``session_id()`` (user and login session); a display of its own is a session
+    of its own too, which matters where several run under one login.
+    """
+    display = os.environ.get("WAYLAND_DISPLAY", "") or os.environ.get("DISPLAY", "")
+    return f"omero-ferry-{zlib.crc32(f'{session}|{display}|{data_dir}'.encode()):08x}"
 
 
 class SingleInstance(QObject):
@@ -45,11 +32,11 @@ class SingleInstance(QObject):
 
     show_requested = Signal()
 
-    def __init__(self, name: str, directory: Path | None = None, parent: QObject | None = None) -> None:
+    def __init__(self, name: str, directory: Path, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("singleInstance")
         self._name = name
-        self._lock = QLockFile(str((directory or Path(tempfile.gettempdir())) / f"{name}.lock"))
+        self._lock = QLockFile(str(directory / f"{name}.lock"))
         self._lock.setStaleLockTime(0)
         self._server: QLocalServer | None = None
 

@@ -86,6 +86,10 @@ QListWidget#recents::item:selected { background: $accent_soft; }
 QListWidget#recents::item:hover:!selected { background: $line; }
 QCheckBox { font-size: 13px; color: $mute; spacing: 8px; }
 QCheckBox:focus { color: $ink; }
+QCheckBox::indicator { width: 15px; height: 15px; border: 1px solid $edge; border-radius: 4px;
+  background: $panel; }
+QCheckBox::indicator:hover, QCheckBox::indicator:focus { border-color: $accent; }
+QCheckBox::indicator:checked { background: $accent; border-color: $accent; image: url("$check"); }
 QMenu { background: $panel; color: $ink; border: 1px solid $line; padding: 4px; }
 QMenu::item { padding: 6px 22px 6px 12px; border-radius: 5px; }
 QMenu::item:selected { background: $accent_soft; color: $ink; }
@@ -102,7 +106,7 @@ QScrollBar::add-page, QScrollBar::sub-page { background: transparent; }
 """)
 
 
-def stylesheet_text(colors: Colors, chevron: str) -> str:
-    """Return the application's style sheet in one palette; ``chevron`` is the path of a combo box's arrow."""
+def stylesheet_text(colors: Colors, chevron: str, check: str) -> str:
+    """Return the style sheet in one palette; the paths are those of a combo box's arrow and a tick."""
     named = {name: getattr(colors, name) for name in type(colors).__slots__}
-    return _TEMPLATE.substitute(named, chevron=chevron)
+    return _TEMPLATE.substitute(named, chevron=chevron, check=check)

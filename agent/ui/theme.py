@@ -214,6 +214,7 @@ class Theme(QObject):
         self.setObjectName("theme")
         self._app = app
         self._scheme = scheme
+        self._colors: Colors | None = None
         app.setStyle("Fusion")
         app.setFont(font())
         app.styleHints().colorSchemeChanged.connect(self._on_system_changed)
@@ -239,7 +240,12 @@ class Theme(QObject):
 
     def _apply(self) -> None:
         colors = DARK if self.is_dark() else LIGHT
+        if colors is self._colors:
+            # Restyling walks every widget: not for nothing.
+            return
+        self._colors = colors
         self._app.setPalette(palette_from(colors))
-        chevron = icons.path_of("chevron-dark" if colors is DARK else "chevron-light")
-        self._app.setStyleSheet(stylesheet_text(colors, chevron.as_posix()))
+        suffix = "dark" if colors is DARK else "light"
+        chevron, check = (icons.path_of(f"{name}-{suffix}").as_posix() for name in ("chevron", "check"))
+        self._app.setStyleSheet(stylesheet_text(colors, chevron, check))
         self.changed.emit()

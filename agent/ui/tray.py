@@ -118,7 +118,11 @@ class Tray(QObject):
             self._state = state
             self.icon.setIcon(self._icons[state])
         self.icon.setToolTip(tooltip(snapshot))
-        headline = snapshot.log_off.headline if snapshot else self.tr("OMERO Ferry is starting")
+        verdict = snapshot.log_off if snapshot else None
+        headline = (
+            f"{verdict.headline} {verdict.detail}".strip() if verdict else self.tr("OMERO Ferry is starting")
+        )
+        self.headline.setToolTip(headline)
         self.headline.setText(shorten(headline, 90).replace("&", "&&"))
         newest = self.newest_without_target()
         self.target_action.setVisible(bool(newest))

@@ -34,14 +34,14 @@ class MainWindow(QWidget):
     look_now = Signal()
     closed = Signal()
 
-    def __init__(self, targets: TargetsPort, *, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(self, targets: TargetsPort) -> None:
         super().__init__()
         self.setObjectName("mainWindow")
         self.setWindowTitle("OMERO Ferry")
         self.setMinimumSize(900, 600)
         self.resize(1120, 720)
         self._targets = targets
-        self._clock = clock or (lambda: datetime.now(UTC))
+        self._clock: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._snapshot: Snapshot | None = None
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -86,6 +86,10 @@ class MainWindow(QWidget):
             QShortcut(keys, self, self.look_now.emit)
         QShortcut(QKeySequence.StandardKey.Close, self, self.close)
         self.list.setFocus()
+
+    def use_clock(self, clock: Callable[[], datetime]) -> None:
+        """Tell "3 s ago" by another clock than this machine's: tests and pictures stand still."""
+        self._clock = clock
 
     @property
     def snapshot(self) -> Snapshot | None:

@@ -31,9 +31,16 @@ def local_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "UTC")
 
 
-@pytest.fixture
-def theme(qapp: QApplication) -> Theme:
+@pytest.fixture(scope="session")
+def only_theme(qapp: QApplication) -> Theme:
     return Theme(qapp, Scheme.LIGHT)
+
+
+@pytest.fixture
+def theme(only_theme: Theme) -> Theme:
+    """The application's theme, light again for each test."""
+    only_theme.choose(Scheme.LIGHT)
+    return only_theme
 
 
 @pytest.fixture
@@ -54,7 +61,7 @@ def controller(
     preferences = QSettings(str(tmp_path / "window.ini"), QSettings.Format.IniFormat)
     made = Controller(engine, desktop, theme, preferences, version="0.1.0")
     qtbot.addWidget(made.window)
-    made.window._clock = lambda: samples.NOW
+    made.window.use_clock(lambda: samples.NOW)
     made.window.show()
     made.show_snapshot(samples.AFTERNOON)
     yield made

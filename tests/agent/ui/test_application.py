@@ -126,11 +126,14 @@ def test_a_killed_agent_locks_nobody_out(qtbot: QtBot, tmp_path: Path) -> None:
 
 
 def test_sessions_and_data_directories_do_not_share_an_instance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setenv("DISPLAY", ":1")
-    first = session_name()
-    assert session_name("/other/settings.toml") != first
+    first = session_name("alice-1")
+    assert session_name("alice-1") == first
+    assert session_name("alice-2") != first
+    assert session_name("alice-1", "/other/settings.toml") != first
     monkeypatch.setenv("DISPLAY", ":2")
-    assert session_name() != first
+    assert session_name("alice-1") != first
 
 
 def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,6 +95,19 @@ def test_the_chosen_card_stays_chosen_when_it_moves_to_another_group(qtbot: QtBo
     assert current is not None and current.id == "embryo-3" and current.state is CardState.PROVEN
 
 
+def test_when_the_chosen_card_is_gone_another_is_chosen(qtbot: QtBot) -> None:
+    view = shown(qtbot, samples.AFTERNOON.cards)
+    for card in samples.AFTERNOON.cards:
+        view.show_cards(samples.AFTERNOON.cards, samples.RECENTS, samples.NOW)
+        view.choose(card.id)
+        rest = tuple(c for c in samples.AFTERNOON.cards if c is not card)
+        view.show_cards(rest, samples.RECENTS, samples.NOW)
+        current = view.current_card()
+        assert current is not None and current in rest
+    view.show_cards((), samples.RECENTS, samples.NOW)
+    assert view.current_card() is None
+
+
 def test_rows_match_the_snapshot_after_any_change(qtbot: QtBot) -> None:
     view = shown(qtbot, samples.AFTERNOON.cards)
     for cards in (
