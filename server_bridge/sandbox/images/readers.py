@@ -65,8 +65,9 @@ def _companion(path: Path) -> Unit:
 def _set(main: Path, document: omexml.OmeXml) -> Unit:
     """A set of files around one OME-XML.
 
-    Names are taken relative to the document, wherever they lead, and are not made simpler (inferred:
-    Bio-Formats hands on ``new File(directory, name)``). Files that are not there are left out; none at all is an error.
+    Names are taken relative to the document, wherever they lead, and are not made simpler
+    (inferred: Bio-Formats hands on what ``new File(directory, name)`` gives). Files that are not there are
+    left out; none at all is an error.
     """
     named = [main.parent / name for name in document.files]
     present = [path for path in named if path.exists()]
