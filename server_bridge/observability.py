@@ -16,7 +16,8 @@ from typing import Any, Literal
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-disable_created_metrics()  # a second series per counter that says only when it was made
+# A second series per counter, which says only when it was made.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY = CollectorRegistry()
 """The bridge's own counters; a part adds its own here under the prefix ``ferry_``."""
 

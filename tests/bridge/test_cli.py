@@ -13,7 +13,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from server_bridge.cli import app
 from server_bridge.config import HttpConfig, SiteConfig
 from server_bridge.contract import (
     AcquisitionKind,
@@ -36,17 +38,23 @@ from tests.bridge.bridge_site import make_site, make_store
 STAFF = Caller(username="staff", is_staff=True)
 
 
-def ferry(*arguments: str, site: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
-    environment.pop("FERRY_SITE", None)
-    if site is not None:
-        environment["FERRY_SITE"] = str(site)
+def ferry(
+    *arguments: str, site: Path | None = None, process: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run `ferry-bridge`: as a process, or in this one, where a test needs many short runs."""
+    environment = {"COLUMNS": "200", "NO_COLOR": "1", "FERRY_SITE": str(site) if site else None}
+    if not process:
+        done = CliRunner().invoke(app, list(arguments), env=environment)
+        unexpected = done.exception is not None and not isinstance(done.exception, SystemExit)
+        assert not unexpected, repr(done.exception)
+        return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
+    whole = {**os.environ, **environment}
     return subprocess.run(
         [sys.executable, "-m", "server_bridge.cli", *arguments],
         capture_output=True,
         text=True,
         timeout=120,
-        env=environment,
+        env={name: value for name, value in whole.items() if value is not None},
         check=False,
     )
 
@@ -146,26 +154,33 @@ def test_a_missing_or_wrong_site_file_is_one_line(tmp_path: Path, site_file: Pat
 
 
 def test_orders_are_listed_shown_and_commanded(site: SiteConfig, store: Store, site_file: Path) -> None:
-    assert ferry("orders", site=site_file).stdout == "No orders.\n"
+    assert ferry("orders", site=site_file, process=False).stdout == "No orders.\n"
     order_id = put(store, site, "scope1/\x1b[31mrun".replace("\x1b", "e"))
-    listed = ferry("orders", site=site_file).stdout
+    listed = ferry("orders", site=site_file, process=False).stdout
     assert order_id[:8] in listed
     assert "Still being written" in listed
-    assert json.loads(ferry("orders", "--json", site=site_file).stdout)[0]["id"] == order_id
-    assert json.loads(ferry("orders", "--json", "--stage", "proven", site=site_file).stdout) == []
-    shown = ferry("order", "show", order_id[:6], site=site_file).stdout
+    assert json.loads(ferry("orders", "--json", site=site_file, process=False).stdout)[0]["id"] == order_id
+    assert (
+        json.loads(ferry("orders", "--json", "--stage", "proven", site=site_file, process=False).stdout) == []
+    )
+    shown = ferry("order", "show", order_id[:6], site=site_file, process=False).stdout
     assert f"order:        {order_id}" in shown
-    assert json.loads(ferry("order", "show", order_id, "--json", site=site_file).stdout)["person"] == "alice"
-    assert_one_clear_line(ferry("order", "retry", order_id, site=site_file), "still being written")
-    done = ferry("order", "cancel", order_id, "--note", "by hand", site=site_file)
+    assert (
+        json.loads(ferry("order", "show", order_id, "--json", site=site_file, process=False).stdout)["person"]
+        == "alice"
+    )
+    assert_one_clear_line(
+        ferry("order", "retry", order_id, site=site_file, process=False), "still being written"
+    )
+    done = ferry("order", "cancel", order_id, "--note", "by hand", site=site_file, process=False)
     assert (done.returncode, store.order(order_id).stage) == (0, Stage.CANCELLED), done.stderr
-    log = ferry("order", "log", order_id, site=site_file).stdout
+    log = ferry("order", "log", order_id, site=site_file, process=False).stdout
     assert "cancelled: by hand" in log
     assert "operator" in log
-    assert_one_clear_line(ferry("order", "cancel", order_id, site=site_file), "ended")
-    assert_one_clear_line(ferry("order", "show", "zzzz", site=site_file), "Unknown order")
-    assert order_id[:8] not in ferry("orders", site=site_file).stdout
-    assert order_id[:8] in ferry("orders", "--all", site=site_file).stdout
+    assert_one_clear_line(ferry("order", "cancel", order_id, site=site_file, process=False), "ended")
+    assert_one_clear_line(ferry("order", "show", "zzzz", site=site_file, process=False), "Unknown order")
+    assert order_id[:8] not in ferry("orders", site=site_file, process=False).stdout
+    assert order_id[:8] in ferry("orders", "--all", site=site_file, process=False).stdout
 
 
 def test_the_log_names_the_kept_output(site: SiteConfig, store: Store, site_file: Path) -> None:
@@ -177,22 +192,31 @@ def test_the_log_names_the_kept_output(site: SiteConfig, store: Store, site_file
 
 
 def test_workstations_are_approved_and_revoked(site: SiteConfig, store: Store, site_file: Path) -> None:
-    assert "No workstation" in ferry("workstations", site=site_file).stdout
+    assert "No workstation" in ferry("workstations", site=site_file, process=False).stdout
     request = WorkstationRegistration(name="scope-1", key="k" * 32, hostname="PC7")
     workstations.register(store, request, utcnow(), "here")
-    assert "pending" in ferry("workstations", site=site_file).stdout
+    assert "pending" in ferry("workstations", site=site_file, process=False).stdout
     assert_one_clear_line(
-        ferry("workstation", "approve", "scope-2", "--root", "conf=a", site=site_file), "scope-1"
+        ferry("workstation", "approve", "scope-2", "--root", "conf=a", site=site_file, process=False),
+        "scope-1",
     )
     assert_one_clear_line(
-        ferry("workstation", "approve", "scope-1", "--root", "conf", site=site_file), "SHARE=PATH"
+        ferry("workstation", "approve", "scope-1", "--root", "conf", site=site_file, process=False),
+        "SHARE=PATH",
     )
-    assert_one_clear_line(ferry("workstation", "approve", "scope-1", "--root", "x=a", site=site_file), "conf")
-    assert ferry("workstation", "approve", "scope-1", "--root", "conf=scope1", site=site_file).returncode == 0
-    row = json.loads(ferry("workstations", "--json", site=site_file).stdout)[0]
+    assert_one_clear_line(
+        ferry("workstation", "approve", "scope-1", "--root", "x=a", site=site_file, process=False), "conf"
+    )
+    assert (
+        ferry(
+            "workstation", "approve", "scope-1", "--root", "conf=scope1", site=site_file, process=False
+        ).returncode
+        == 0
+    )
+    row = json.loads(ferry("workstations", "--json", site=site_file, process=False).stdout)[0]
     assert (row["status"], row["roots"]) == ("approved", {"conf": "scope1"})
-    assert ferry("workstation", "revoke", "scope-1", site=site_file).returncode == 0
-    assert "revoked" in ferry("workstations", site=site_file).stdout
+    assert ferry("workstation", "revoke", "scope-1", site=site_file, process=False).returncode == 0
+    assert "revoked" in ferry("workstations", site=site_file, process=False).stdout
     with store.read() as session:
         who = {entry.who for entry in session.query(AuditEntry) if entry.action == "workstation.approve"}
     assert len(who) == 1
