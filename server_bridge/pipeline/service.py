@@ -8,6 +8,8 @@ import logging
 import os
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from server_bridge.context import Context
 from server_bridge.contract import Stage
 from server_bridge.errors import ConfigurationError
@@ -60,12 +62,14 @@ class Service:
             every_seconds=site.limits.dispatch_seconds,
         )
         self._releaser = Releaser(context)
+        self._begun = False
 
     def _begin(self) -> None:
         # Before the engine: what it recovers then finds that its order is no longer its own.
         again = self._store.requeue_running("the bridge was ended while it worked on this")
         if again:
             _log.info("%d orders go on where they were", len(again))
+        self._begun = True
         self._live.start()
         self._engine.start()
         self._store.on_change(self._dispatcher.wake)
@@ -88,7 +92,16 @@ class Service:
         if not self._live.stop(STOP_SECONDS):
             _log.warning("some attempts did not end in %.0f s; the next start puts them right", STOP_SECONDS)
         self._engine.stop()
+        if self._begun:
+            self._leave_resumable()
         os.close(self._lock)
+
+    def _leave_resumable(self) -> None:
+        """Whatever was claimed and had not begun stands in its queue again, for everybody to see."""
+        try:
+            self._store.requeue_running("the bridge ends; the order goes on with the next start")
+        except SQLAlchemyError as error:
+            _log.warning("orders stay marked as running until the next start: %s", error)
 
 
 def start(context: Context) -> Service:

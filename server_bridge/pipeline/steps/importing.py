@@ -191,10 +191,20 @@ class _Importer:
             )
         attempt.check()
         found = self._look([unit.client_path])[unit.client_path]
+        if done.returncode != 0 and any(fileset.complete for fileset in found):
+            self._note_complaint(done)
         working = [fileset for fileset in found if fileset.upload_finished is not False]
         if working and not (_server_failed(done) and not any(fileset.complete for fileset in found)):
             return  # images are there, or the server still makes them: the next look says which
         raise self._explained(unit, done, working[-1].fileset_id if working else None)
+
+    def _note_complaint(self, done: ImportRun) -> None:
+        """OMERO made the images and one of its later steps failed (a thumbnail, minimum and maximum): the data
+        is there and will be proven or not; what was said must not be lost."""
+        store = self._attempt.context.store
+        with store.attempt_write(self._order.id, self._attempt.number) as (session, order):
+            said = done.last_error or f"exit code {done.returncode}"
+            store.event(session, order, "bridge", f"the images are in OMERO; its importer complained: {said}")
 
     def _explained(self, unit: ImportUnit, done: ImportRun, failed_fileset_id: int | None) -> StepFailed:
         """Why there are no images. Nothing in OMERO and an exit code of 0 is a failure, too."""

@@ -31,7 +31,6 @@ def make_world(tmp_path: Path) -> Iterator[MakeWorld]:
 
     yield make
     for world in made:
-        world.rsyncd.sigcont()
         world.stop_bridge()
         world.rsyncd.stop()
 
