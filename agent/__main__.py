@@ -15,10 +15,13 @@ from pathlib import Path
 from PySide6.QtWidgets import QMessageBox
 
 from agent.core.errors import AgentError
+from agent.platform import Platform, select
 from agent.ui.application import FerryApplication, make_qt_application, preferences_at
 from agent.ui.desktop import Desktop
 from agent.ui.ports import EnginePort
 from agent.ui.single_instance import SingleInstance, session_name
+
+SETTINGS_NAME = "agent.toml"
 
 
 def agent_version() -> str:
@@ -44,13 +47,19 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def make_engine(settings: Path | None) -> EnginePort:
+def make_engine(platform: Platform, settings: Path | None) -> EnginePort:
     """Make the engine from its settings. Raises AgentError when a setting is missing or wrong."""
     # Imported late: --version and --help work without a share, a vault or a network.
     from agent.core.engine import Engine
-    from agent.core.settings import load_settings
+    from agent.core.settings import load
 
-    return Engine(load_settings(settings))
+    effective = load(
+        policy=platform.policies(),
+        machine=platform.machine_settings(),
+        machine_file=None if settings else platform.machine_dir() / SETTINGS_NAME,
+        user_file=settings or platform.user_dir() / SETTINGS_NAME,
+    )
+    return Engine(effective, platform)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,11 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = arguments(argv)
     desktop = Desktop()
     app = make_qt_application(sys.argv[:1], desktop)
-    instance = SingleInstance(session_name(str(chosen.settings or "")))
+    platform = select()
+    name = session_name(platform.session_id(), str(chosen.settings or ""))
+    instance = SingleInstance(name, platform.user_dir())
     if not instance.acquire():
         return 0 if instance.ask_other_to_show() else 1
     try:
-        engine = make_engine(chosen.settings)
+        engine = make_engine(platform, chosen.settings)
     except AgentError as error:
         QMessageBox.critical(
             None, error.title, "\n\n".join(part for part in (error.detail, error.remedy) if part)

@@ -105,6 +105,8 @@ class Controller(QObject):
         self._snapshot = snapshot
         self.window.show_snapshot(snapshot)
         self.tray.show_snapshot(snapshot)
+        if isinstance(self.dialog, TargetDialog):
+            self.dialog.show_person(snapshot.person)
 
     def _card(self, card_id: str) -> Card | None:
         cards = self._snapshot.cards if self._snapshot else ()
@@ -171,9 +173,10 @@ class Controller(QObject):
     def sign_in(self, then: Callable[[], None] | None = None) -> None:
         """Open the sign-in dialog; ``then`` runs once it worked."""
         dialog = SignInDialog(self._engine, self.window)
-        if then is not None:
-            dialog.accepted.connect(then)
         self._open(dialog)
+        if then is not None:
+            # After _open's own connection: the next dialog opens when this one is out of the way.
+            dialog.finished.connect(lambda result: then() if result == QDialog.DialogCode.Accepted else None)
 
     def _signed_in(self, then: Callable[[], None]) -> None:
         if self._snapshot is not None and self._snapshot.person is not None:

@@ -21,7 +21,7 @@ _IN_A_BOX = frozenset({"AcceptLeftOut"})
 """Actions whose button stands in its own box rather than in the row of actions."""
 
 _BESIDE_THE_TARGET = frozenset({"ChooseTarget", "Cancel"})
-"""Actions that stand under the target while nothing needs a decision."""
+"""Actions that stand under the target; another target is moved up where a decision is needed."""
 
 
 class DetailPane(QScrollArea):
@@ -125,12 +125,12 @@ class DetailPane(QScrollArea):
         self.word.setText(state_word(card.state))
         self.facts.set_full(self._facts(card, moment))
         self.life_line.show_stations(card.stations, moment)
-        in_box = self._changes_in_box(card)
-        self._show_actions(card, recent, change_in_box=in_box)
+        in_box = self._beside_the_target(card)
+        self._show_actions(card, recent, elsewhere=in_box | _IN_A_BOX)
         self.reason.show_card(card)
         self.left_out.show_card(card)
         self.progress.show_card(card)
-        self.where.show_card(card, offer_change=in_box)
+        self.where.show_card(card, offered=in_box)
         self.next.show_card(card)
         if other:
             self.verticalScrollBar().setValue(0)
@@ -148,12 +148,16 @@ class DetailPane(QScrollArea):
         return " · ".join(parts).strip()
 
     @staticmethod
-    def _changes_in_box(card: Card) -> bool:
-        """Return whether changing the target is a side matter (in its box) or what is wanted now."""
+    def _beside_the_target(card: Card) -> frozenset[str]:
+        """Return the actions that are a side matter now: their buttons stand under the target."""
+        if card.target is None:
+            return frozenset()
         decides = card.state in {CardState.REFUSED, CardState.ATTENTION, CardState.NEEDS_TARGET}
-        return "ChooseTarget" in card.actions and card.target is not None and not decides
+        return frozenset(card.actions) & (frozenset({"Cancel"}) if decides else _BESIDE_THE_TARGET)
 
-    def _buttons(self, card: Card, recent: Target | None, *, change_in_box: bool) -> tuple[CardButton, ...]:
+    def _buttons(
+        self, card: Card, recent: Target | None, *, elsewhere: frozenset[str]
+    ) -> tuple[CardButton, ...]:
         buttons: list[CardButton] = []
         if card.result_url:
             buttons.append(
@@ -166,7 +170,7 @@ class DetailPane(QScrollArea):
             )
         for name in card.actions:
             text = action_text(name, card)
-            if text is None or name in _IN_A_BOX or (name in _BESIDE_THE_TARGET and change_in_box):
+            if text is None or name in elsewhere:
                 continue
             wanted = not buttons and name in {"ChooseTarget", "Retry", "FreeSpace"}
             buttons.append(CardButton(name, text.label, text.hint, primary=wanted))
@@ -174,8 +178,8 @@ class DetailPane(QScrollArea):
                 buttons.append(same_target_button(recent))
         return tuple(buttons)
 
-    def _show_actions(self, card: Card, recent: Target | None, *, change_in_box: bool) -> None:
-        buttons = self._buttons(card, recent, change_in_box=change_in_box)
+    def _show_actions(self, card: Card, recent: Target | None, *, elsewhere: frozenset[str]) -> None:
+        buttons = self._buttons(card, recent, elsewhere=elsewhere)
         if buttons == self._shown_actions:
             return
         self._shown_actions = buttons

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from PySide6.QtCore import Qt, Signal
@@ -179,14 +180,15 @@ class WhereBox(Box):
         self.column.addLayout(row)
         self._shown: tuple[tuple[str, str], ...] = ()
 
-    def show_card(self, card: Card, *, offer_change: bool) -> None:
+    def show_card(self, card: Card, *, offered: Collection[str]) -> None:
+        """Show the target; ``offered`` names the actions whose buttons stand here."""
         rows = self.rows(card)
         self.setVisible(bool(rows))
         if rows != self._shown:
             self._shown = rows
             self._rebuild(rows)
         for made, name in ((self.button, "ChooseTarget"), (self.cancel_button, "Cancel")):
-            text = action_text(name, card) if offer_change and name in card.actions else None
+            text = action_text(name, card) if name in offered else None
             made.setVisible(text is not None)
             if text:
                 made.setText(text.label)
@@ -253,7 +255,7 @@ class LeftOutBox(Box):
         self.note.setPlaceholderText(self.tr("Why they may stay out (optional)"))
         self.note.setAccessibleName(self.tr("Note"))
         self.note.setMaxLength(2000)
-        self.button = button(self.tr("These may stay out"))
+        self.button = button(self.tr("These may stay out"), primary=True)
         self.button.clicked.connect(lambda: self.accept.emit(self.note.text().strip()))
         row.addWidget(self.note, 1)
         row.addWidget(self.button)

@@ -69,8 +69,7 @@ class TargetDialog(QDialog):
         self.form.trouble.connect(self._search_failed)
         self.recents.picked.connect(self._recent_picked)
         self.recents.show_targets(engine.targets.recents())
-        default = person.default_group_id if person else None
-        self.form.show_groups(tuple(engine.targets.groups()) or (person.groups if person else ()), default)
+        self.show_person(person)
         start = prefill or (card.target if card else None)
         if start is not None:
             self.form.fill(start)
@@ -78,6 +77,14 @@ class TargetDialog(QDialog):
         else:
             self.form.container.field.setFocus()
         self._update()
+
+    def show_person(self, person: Person | None) -> None:
+        """List the groups once they are known: right after signing in they may arrive a little later."""
+        if self.form.has_groups():
+            return
+        groups = tuple(self._engine.targets.groups()) or (person.groups if person else ())
+        if groups:
+            self.form.show_groups(groups, person.default_group_id if person else None)
 
     # --- building -------------------------------------------------------------------------------------
 

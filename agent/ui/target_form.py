@@ -102,6 +102,9 @@ class TargetForm(QWidget):
         self._search_again()
         self._tell()
 
+    def has_groups(self) -> bool:
+        return bool(self._groups)
+
     def draft(self) -> TargetDraft:
         group = self.group.currentData()
         return TargetDraft(

@@ -31,11 +31,12 @@ class RecordingTargets:
         self.asked: list[tuple[str, int | None, str]] = []
         self.created: list[NewContainer] = []
         self.recent_targets: Sequence[Target] = samples.RECENTS
+        self.known_groups: Sequence[Group] = samples.ALICE.groups
         self.error: Exception | None = None
         self.create_error: Exception | None = None
 
     def groups(self) -> Sequence[Group]:
-        return samples.ALICE.groups
+        return self.known_groups
 
     def containers(
         self, group_id: int, kind: str, project_id: int | None = None, query: str = ""

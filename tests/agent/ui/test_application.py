@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -134,6 +135,30 @@ def test_sessions_and_data_directories_do_not_share_an_instance(monkeypatch: pyt
     assert session_name("alice-1", "/other/settings.toml") != first
     monkeypatch.setenv("DISPLAY", ":2")
     assert session_name("alice-1") != first
+
+
+def test_a_signal_ends_the_program_cleanly(tmp_path: Path) -> None:
+    code = (
+        "import sys, agent.__main__ as program\n"
+        "from tests.agent.ui.fakes import RecordingEngine\n"
+        "class Engine(RecordingEngine):\n"
+        "    def start(self): print('started', flush=True)\n"
+        "    def stop(self): print('stopped', flush=True)\n"
+        "program.make_engine = lambda platform, settings: Engine()\n"
+        "sys.exit(program.main(['--settings', sys.argv[1], '--show']))\n"
+    )
+    home = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "agent.toml")],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **home},
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "started\n"
+    child.send_signal(signal.SIGTERM)
+    rest, _ = child.communicate(timeout=60)
+    assert (rest, child.returncode) == ("stopped\n", 0)
 
 
 def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -304,6 +304,35 @@ def test_nobody_signed_in_signs_in_first(qtbot: QtBot, controller: Controller) -
     assert isinstance(controller.dialog, SignInDialog)
 
 
+def test_after_signing_in_the_dialog_that_was_wanted_opens(
+    qtbot: QtBot, controller: Controller, engine: RecordingEngine
+) -> None:
+    controller.show_snapshot(replace(samples.NOBODY, cards=(samples.PLATE_4,)))
+    engine.targets.known_groups = ()
+    press(qtbot, controller, "ChooseTarget")
+    signing_in = controller.dialog
+    assert isinstance(signing_in, SignInDialog)
+    signing_in.username.setText("alice")
+    signing_in.password.setText("secret")
+    qtbot.mouseClick(signing_in.sign_in, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: isinstance(controller.dialog, TargetDialog))
+    choosing = controller.dialog
+    assert isinstance(choosing, TargetDialog) and choosing.isVisible()
+    assert choosing.form.draft().group is None
+    controller.show_snapshot(replace(samples.AFTERNOON, cards=(samples.PLATE_4,)))
+    assert choosing.form.draft().group == samples.CYTOSKELETON
+
+
+def test_turning_the_sign_in_down_opens_nothing_else(qtbot: QtBot, controller: Controller) -> None:
+    controller.show_snapshot(replace(samples.NOBODY, cards=(samples.PLATE_4,)))
+    press(qtbot, controller, "ChooseTarget")
+    signing_in = controller.dialog
+    assert isinstance(signing_in, SignInDialog)
+    qtbot.mouseClick(signing_in.cancel, Qt.MouseButton.LeftButton)
+    qtbot.wait(10)
+    assert controller.dialog is None
+
+
 def test_the_chip_ends_and_changes_what_holds_from_now_on(
     qtbot: QtBot, controller: Controller, engine: RecordingEngine
 ) -> None:
