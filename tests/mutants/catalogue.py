@@ -16,4 +16,68 @@ class Mutant:
     tests: tuple[str, ...]
 
 
-MUTANTS: tuple[Mutant, ...] = ()
+STORY = "tests/bridge/pipeline/test_order_to_proof.py::test_one_file_is_proven_with_every_fact"
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        name="hard-link-replaced-by-copy",
+        promise="staged and managed names are one inode",
+        file="server_bridge/sandbox/importer/transfer.py",
+        before="os.link(source, location)",
+        after='__import__("shutil").copy2(source, location)',
+        tests=(STORY,),
+    ),
+    Mutant(
+        name="lstat-confirmation-skipped",
+        promise="a file is staged when a look at it says so, not when rsync announces it",
+        file="server_bridge/mover/pull.py",
+        before="if staging.is_complete(self._root + path, wanted.size_bytes, wanted.mtime_s):\n"
+        "                arrived.append",
+        after="if True:\n                arrived.append",
+        tests=(
+            "tests/bridge/mover/test_pull.py::test_a_file_that_changed_since_its_listing_is_pending",
+            "tests/bridge/mover/test_pull_faults.py"
+            "::test_a_file_that_is_cut_short_during_the_pull_is_not_confirmed",
+        ),
+    ),
+    Mutant(
+        name="source-not-listed-again",
+        promise="what changed after the pull is not imported",
+        file="server_bridge/pipeline/steps/verifying.py",
+        before="    require_unchanged_source(attempt, files)\n    require_staged",
+        after="    require_staged",
+        tests=(
+            "tests/bridge/pipeline/test_failures.py"
+            "::test_a_source_that_changes_after_the_pull_is_not_imported",
+        ),
+    ),
+    Mutant(
+        name="bit-flipped-in-staging",
+        promise="the bytes in OMERO are the bytes that were read from the buffer",
+        file="server_bridge/pipeline/steps/importing.py",
+        before="        self._require_staged(unit)\n        self._note_importing(unit)\n",
+        after="        self._require_staged(unit)\n"
+        "        import os\n"
+        "        for file in self._members[unit.index]:\n"
+        "            path = self._places.staged(file.path)\n"
+        "            before = path.stat()\n"
+        "            path.chmod(0o640)\n"
+        "            data = bytearray(path.read_bytes())\n"
+        "            data[-1] ^= 1\n"
+        "            path.write_bytes(data)\n"
+        "            path.chmod(0o440)\n"
+        "            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))\n"
+        "        self._note_importing(unit)\n",
+        tests=(STORY,),
+    ),
+    Mutant(
+        name="compare-and-set-dropped",
+        promise="an attempt that lost its order writes nothing",
+        file="server_bridge/orders/store.py",
+        before="if order is None or order.attempt != attempt or order.condition != Condition.RUNNING:",
+        after="if order is None:",
+        tests=(
+            "tests/bridge/orders/test_commands.py::test_an_attempt_that_lost_its_order_can_write_nothing",
+        ),
+    ),
+)
