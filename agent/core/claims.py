@@ -1,12 +1,13 @@
 """Whose data is it? Pure, and never a guess.
 
-An acquisition is hers who was the only one signed in at this machine when it was first seen. What was written
-while nobody, or more than one person, was signed in is *unclaimed*: whoever says "it is mine" asks the bridge,
-which knows the folder rules and decides.
+An acquisition is hers who was the only one signed in at this machine when it was first seen. What was
+written while nobody, or more than one person, was signed in is *unclaimed*: whoever says "it is mine" asks
+the bridge, which knows the folder rules and decides.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 
 from agent.core.acquisition import Acquisition
@@ -32,12 +33,12 @@ def whose(person_then: str, ordered_by: str, me: str) -> Claim:
     return Claim.MINE if me and owner == me else Claim.SOMEBODY_ELSES
 
 
-def takes_standing_target(found: Acquisition, me: str, has_order: bool, since_text: str) -> bool:
+def takes_standing_target(found: Acquisition, me: str, has_order: bool, since: datetime) -> bool:
     """Whether "from now on" applies: hers for sure, first seen since she said so, and not ordered yet."""
     return (
         bool(me)
         and not has_order
         and not found.successor_of
         and found.person_then == me
-        and found.first_seen_at.isoformat() >= since_text
+        and found.first_seen_at >= since
     )

@@ -233,6 +233,16 @@ class MachineStore:
         )
         return OrderState.model_validate_json(row["state"]) if row else None
 
+    def forget_order(self, order_id: str) -> None:
+        """The bridge does not know it (any more)."""
+        with self._database.write() as connection:
+            connection.execute("DELETE FROM orders WHERE id = ?", (order_id,))
+
+    def forget_all_orders(self) -> None:
+        """The bridge has another database: what it said before no longer counts."""
+        with self._database.write() as connection:
+            connection.execute("DELETE FROM orders")
+
     def forget_orders(self, before: datetime) -> None:
         """Drop orders that nobody looks at any more; the bridge keeps their history."""
         with self._database.write() as connection:

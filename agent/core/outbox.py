@@ -15,8 +15,9 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from agent.core.database import Database, from_text, to_text
+from agent.core.habits import Habits
 from agent.platform.base import Platform
-from server_bridge.contract import CommandRequest, OrderIntent, Reason, Target
+from server_bridge.contract import CommandRequest, OrderIntent, Reason
 
 MIGRATIONS = (
     """
@@ -41,7 +42,6 @@ MIGRATIONS = (
     CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)
     """,
 )
-RECENTS_KEPT = 12
 
 
 class EntryState(StrEnum):
@@ -100,11 +100,11 @@ class StoredCommand:
     order_id: UUID
 
 
-class Outbox:
+class Outbox(Habits):
     """The person's file. Callers wake the sender after they wrote something."""
 
     def __init__(self, path: Path, platform: Platform) -> None:
-        self._database = Database(path, MIGRATIONS)
+        super().__init__(Database(path, MIGRATIONS))
         self._platform = platform
 
     def close(self) -> None:
@@ -339,6 +339,15 @@ class Outbox:
                 ),
             )
 
+    def command_refusal(self, command_id: UUID) -> Reason | None:
+        """Why the bridge refused a command; None where it did not."""
+        row = (
+            self._database.connection()
+            .execute("SELECT reason FROM commands WHERE id = ?", (str(command_id),))
+            .fetchone()
+        )
+        return Reason.model_validate_json(row["reason"]) if row and row["reason"] else None
+
     # --- reports of what was freed --------------------------------------------------------------------
 
     def put_freed(self, order_id: UUID, report: str) -> None:
@@ -359,65 +368,6 @@ class Outbox:
         """The bridge has this report (unless a longer one took its place meanwhile)."""
         with self._database.write() as connection:
             connection.execute("DELETE FROM freed WHERE order_id = ? AND report = ?", (str(order_id), report))
-
-    # --- persons' habits ------------------------------------------------------------------------------
-
-    def set_standing(self, person: str, target: Target | None, now: datetime) -> None:
-        """ "From now on" for one person; None ends it."""
-        with self._database.write() as connection:
-            connection.execute("DELETE FROM standing WHERE person = ?", (person,))
-            if target is not None:
-                connection.execute(
-                    "INSERT INTO standing VALUES (?,?,?)", (person, target.model_dump_json(), to_text(now))
-                )
-
-    def standing(self, person: str) -> tuple[Target, datetime] | None:
-        """Her standing target and since when."""
-        row = (
-            self._database.connection()
-            .execute("SELECT target, since FROM standing WHERE person = ?", (person,))
-            .fetchone()
-        )
-        if row is None:
-            return None
-        since = from_text(row["since"])
-        assert since is not None  # NOT NULL column
-        return Target.model_validate_json(row["target"]), since
-
-    def note_recent(self, person: str, target: Target, now: datetime) -> None:
-        """Remember a chosen target, the last dozen per person."""
-        with self._database.write() as connection:
-            connection.execute(
-                "INSERT INTO recents VALUES (?,?,?) ON CONFLICT DO UPDATE SET used_at = excluded.used_at",
-                (person, target.model_dump_json(), to_text(now)),
-            )
-            connection.execute(
-                "DELETE FROM recents WHERE person = ?1 AND target NOT IN (SELECT target FROM recents"
-                " WHERE person = ?1 ORDER BY used_at DESC LIMIT ?2)",
-                (person, RECENTS_KEPT),
-            )
-
-    def recents(self, person: str) -> list[Target]:
-        """Her latest targets, latest first."""
-        rows = self._database.connection().execute(
-            "SELECT target FROM recents WHERE person = ? ORDER BY used_at DESC", (person,)
-        )
-        return [Target.model_validate_json(row["target"]) for row in rows]
-
-    def set_fact(self, name: str, value: str) -> None:
-        """Keep one value that is no secret."""
-        with self._database.write() as connection:
-            connection.execute(
-                "INSERT INTO facts VALUES (?,?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                (name, value),
-            )
-
-    def fact(self, name: str) -> str | None:
-        """One value, or None."""
-        row = (
-            self._database.connection().execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-        )
-        return str(row["value"]) if row else None
 
 
 def new_order_id() -> UUID:

@@ -2,8 +2,8 @@
 
 The password goes to the bridge and is forgotten. The short-lived token and the grant key go to the system's
 vault (local to this machine, per Windows user), so that a restart of the agent is no new sign-in; where there
-is no safe vault they stay in memory and the person is told. Signing out forgets both. What was already ordered
-goes on: each outbox entry has its own grant.
+is no safe vault they stay in memory and the person is told. Signing out forgets both. What was already
+ordered goes on: each outbox entry has its own grant.
 """
 
 from __future__ import annotations

@@ -1,0 +1,280 @@
+"""Keeps orders and acquisitions in step: what has to be ordered, opened, sealed, un-sealed or begun anew.
+
+:func:`decide` is pure and says what; :class:`Clerk` does it, with the share in its own thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from uuid import UUID
+
+from agent.core import claims, listing, manifests
+from agent.core.acquisition import Acquisition
+from agent.core.clock import Clock
+from agent.core.errors import ShareAway
+from agent.core.machine_store import MachineStore
+from agent.core.outbox import Entry, EntryState, Outbox, StoredManifest, new_order_id
+from agent.core.settle import Override
+from agent.core.sign_in import SignInDesk
+from agent.platform.base import Platform
+from server_bridge.contract import OrderIntent, OrderState, Stage, Target, WorkstationShare
+
+log = logging.getLogger(__name__)
+BEFORE_IMPORT = frozenset({Stage.ACCEPTED, Stage.PULLING, Stage.VERIFYING})
+TAKEN_BY_OMERO = frozenset({Stage.IMPORTING, Stage.PROVING, Stage.ANNOTATING, Stage.PROVEN, Stage.RELEASED})
+PRESENCE_EVERY = timedelta(seconds=30)
+
+
+class Step(StrEnum):
+    """What the clerk does next for one acquisition."""
+
+    NOTHING = "nothing"
+    OPEN = "open"
+    """Put an open manifest: the bridge sees it coming."""
+    SEAL = "seal"
+    REST_AGAIN = "rest-again"
+    """The bridge's own look differed from ours: let it rest once more, then seal anew."""
+    COMPARE = "compare"
+    """OMERO took it; look whether something new is there."""
+
+
+def decide(
+    found: Acquisition,
+    entry: Entry | None,
+    state: OrderState | None,
+    manifest: StoredManifest | None,
+    open_is_due: bool,
+) -> Step:
+    """Decide for one acquisition and its latest order. ``state`` is the bridge's last word, if any."""
+    if entry is None or entry.state in (EntryState.REFUSED, EntryState.WITHDRAWN):
+        return Step.NOTHING
+    stage = state.stage if state is not None else Stage.ACCEPTED.value
+    if stage in TAKEN_BY_OMERO:
+        changed = entry.accepted_content is not None and entry.accepted_content != found.content
+        return Step.COMPARE if changed else Step.NOTHING
+    if stage not in BEFORE_IMPORT:
+        return Step.NOTHING
+    if (
+        state is not None
+        and entry.accepted_sealed
+        and not state.sealed
+        and state.manifest_revision == entry.accepted_revision
+    ):
+        return Step.REST_AGAIN
+    if found.finished_at is not None:
+        has_it = (
+            manifest is not None
+            and manifest.sealed
+            and manifest.content == found.content
+            # Confirmed once, but the bridge took its word back since: seal anew.
+            and (not manifest.confirmed or entry.accepted_sealed)
+        )
+        return Step.NOTHING if has_it else Step.SEAL
+    if manifest is None or manifest.sealed:
+        return Step.OPEN
+    return Step.OPEN if open_is_due and manifest.content != found.content else Step.NOTHING
+
+
+def newest_entries(entries: list[Entry]) -> dict[str, Entry]:
+    """Acquisition id → its latest order."""
+    return {entry.acquisition: entry for entry in sorted(entries, key=lambda entry: entry.created_at)}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A share as this machine reaches it."""
+
+    share: WorkstationShare
+    top: Path
+
+
+class Clerk:
+    """Runs :meth:`step` in one thread."""
+
+    def __init__(
+        self,
+        *,
+        machine: MachineStore,
+        outbox: Outbox,
+        desk: SignInDesk,
+        platform: Platform,
+        clock: Clock,
+        places: Callable[[], dict[str, Place]],
+        open_seconds: float,
+        wake_sender: Callable[[], None],
+        look_at: Callable[[str, str], None],
+    ) -> None:
+        self._machine = machine
+        self._outbox = outbox
+        self._desk = desk
+        self._platform = platform
+        self._clock = clock
+        self._places = places
+        self._open_seconds = open_seconds
+        self._wake_sender = wake_sender
+        self._look_at = look_at
+        self._opened_at: dict[UUID, float] = {}
+        self._compared: set[tuple[UUID, bytes]] = set()
+        self._present_since: datetime | None = None
+
+    def step(self) -> float:
+        """Go through all acquisitions once. Returns the seconds until the next time."""
+        self._note_presence()
+        entries = self._outbox.entries()
+        newest = newest_entries(entries)
+        places = self._places()
+        for found in self._machine.acquisitions():
+            entry = newest.get(found.id)
+            if entry is None:
+                self._apply_standing(found)
+                continue
+            place = places.get(found.share)
+            if place is None or found.problem:
+                continue
+            try:
+                self._serve(found, entry, place)
+            except (listing.Gone, listing.Unreadable) as error:
+                log.info("order %s: %s", entry.id, error)  # the scanner says it on the card
+            except ShareAway as error:
+                log.info("order %s: %s", entry.id, error.detail)
+                break
+            except manifests.NotOrderable as error:
+                self._outbox.set_state(entry.id, EntryState.REFUSED, error.reason())
+        self._prune(entries)
+        return 1.0
+
+    def _note_presence(self) -> None:
+        session = self._desk.current()
+        now = self._clock.now()
+        if session is None:
+            if self._present_since is not None:
+                self._machine.sign_out(self._platform.session_id())
+                self._present_since = None
+            return
+        if self._present_since is None or now - self._present_since >= PRESENCE_EVERY:
+            self._machine.sign_in(self._platform.session_id(), session.person.username, now)
+            self._present_since = now
+
+    def _apply_standing(self, found: Acquisition) -> None:
+        session = self._desk.current()
+        if session is None:
+            return
+        me = session.person.username
+        standing = self._outbox.standing(me)
+        if standing is None or self._has_bridge_order(found):
+            return
+        target, since = standing
+        if claims.takes_standing_target(found, me, has_order=False, since=since):
+            self.order(found, target)
+
+    def _has_bridge_order(self, found: Acquisition) -> bool:
+        """Whether another Windows user of this machine ordered it already."""
+        return any(
+            state.share == found.share and state.path == found.path
+            for state in self._machine.orders(found.first_seen_at)
+        )
+
+    def order(self, found: Acquisition, target: Target, *, import_again: bool = False) -> UUID:
+        """Write an order into the outbox; its grant is derived here, also offline.
+
+        Raises:
+            NotSignedIn: where nobody is.
+        """
+        session = self._desk.require()
+        order_id = new_order_id()
+        intent = OrderIntent(
+            share=found.share,
+            path=found.path,
+            kind=found.kind,
+            target=target,
+            label=found.title[:255],
+            first_seen_at=found.first_seen_at,
+            import_again=import_again,
+        )
+        self._outbox.add(
+            order_id,
+            found.id,
+            session.person.username,
+            intent,
+            session.grant.for_order(order_id),
+            self._clock.now(),
+        )
+        self._wake_sender()
+        return order_id
+
+    def _serve(self, found: Acquisition, entry: Entry, place: Place) -> None:
+        state = self._machine.order(str(entry.id))
+        manifest = self._outbox.manifest(entry.id)
+        opened = self._opened_at.get(entry.id, float("-inf"))
+        due = self._clock.monotonic() - opened >= self._open_seconds
+        step = decide(found, entry, state, manifest, due)
+        if step is Step.NOTHING:
+            return
+        if step is Step.REST_AGAIN:
+            self._outbox.unseal(entry.id)
+            self._machine.override(found.id, Override.NOT_YET, self._clock.now())
+            self._look_at(found.share, found.path)
+            return
+        top = self._platform.long_path(place.top)
+        built = manifests.build(top, place.share, found.path, judged=not self._platform.listing_is_truth)
+        if step is Step.COMPARE:
+            self._compare(found, entry, manifest, built)
+            return
+        sealed = step is Step.SEAL
+        if sealed and built.content != found.content:
+            self._look_at(found.share, found.path)  # it moved since it was judged: judge anew
+            return
+        if built.file_count == 0:
+            return
+        self._opened_at[entry.id] = self._clock.monotonic()
+        known = state.manifest_revision if state is not None else 0
+        self._outbox.put_manifest(
+            entry.id,
+            sealed=sealed,
+            content=built.content,
+            body=built.body,
+            file_count=built.file_count,
+            size_bytes=built.size_bytes,
+            at_least=max(known, entry.accepted_revision) + 1,
+        )
+        self._wake_sender()
+
+    def _compare(
+        self,
+        found: Acquisition,
+        entry: Entry,
+        manifest: StoredManifest | None,
+        built: manifests.BuiltManifest,
+    ) -> None:
+        if manifest is None or (entry.id, built.content) in self._compared:
+            return
+        if manifests.has_news(manifest.body, built.body):
+            # OMERO holds what was sealed; what changed or came later is a new acquisition that says so.
+            present = self._machine.present(self._clock.now())
+            self._machine.succeed(found, next(iter(present)) if len(present) == 1 else "", self._clock.now())
+        else:
+            self._compared.add((entry.id, built.content))
+
+    def _prune(self, entries: list[Entry]) -> None:
+        """Entries whose end the bridge told long ago; the bridge keeps the history."""
+        before = self._clock.now() - timedelta(days=14)
+        ended = []
+        for entry in entries:
+            if entry.created_at >= before:
+                continue
+            state = self._machine.order(str(entry.id))
+            gone = entry.state is EntryState.ACCEPTED and state is None
+            over = state is not None and state.stage in (
+                Stage.RETIRED,
+                Stage.CANCELLED,
+                Stage.DISCARDED,
+            )
+            if over or gone:
+                ended.append(entry.id)
+        if ended:
+            self._outbox.prune(before, ended)

@@ -1,0 +1,209 @@
+"""From everything that is known to one immutable snapshot. Pure: no clock, no file, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from agent.core import cards, footer
+from agent.core.acquisition import Acquisition
+from agent.core.claims import Claim
+from agent.core.clerk import newest_entries
+from agent.core.outbox import Entry, EntryState, StoredManifest
+from agent.core.share_watch import ShareStatus
+from agent.core.snapshot import BridgeSnapshot, Card, CardGroup, CardState, ShareSnapshot, Snapshot
+from server_bridge.contract import OrderState, Person, Progress, Target, Workstation, WorkstationStatus
+
+DONE_SHOWN = timedelta(days=2)
+"""How long a card without data on the share stays in *Done*."""
+_GROUP_ORDER = {group: number for number, group in enumerate(CardGroup)}
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the engine gathered at one moment."""
+
+    now: datetime
+    workstation_name: str
+    workstation: Workstation | None
+    bridge: BridgeSnapshot
+    statuses: Mapping[str, ShareStatus] = field(default_factory=dict)
+    mounted: frozenset[str] = frozenset()
+    """Shares that the settings say where to find."""
+    acquisitions: Sequence[Acquisition] = ()
+    entries: Sequence[Entry] = ()
+    manifests: Mapping[str, StoredManifest] = field(default_factory=dict)
+    orders: Sequence[OrderState] = ()
+    progress: Mapping[str, Progress] = field(default_factory=dict)
+    person: Person | None = None
+    session_expires_at: datetime | None = None
+    standing_target: Target | None = None
+    pending: int = 0
+    silent_limit: timedelta = timedelta(minutes=5)
+    """A share whose last complete pass is older than this says nothing about what is there now."""
+
+
+def facts_of(world: World) -> list[cards.Facts]:
+    """Bring acquisitions, outbox entries and the bridge's orders together, each order once."""
+    me = world.person.username if world.person else ""
+    staff = bool(world.person and world.person.is_staff)
+    shares = {share.id: share for share in world.workstation.shares} if world.workstation else {}
+    by_id = {str(order.id): order for order in world.orders}
+    newest = newest_entries(list(world.entries))
+    by_place: dict[tuple[str, str], OrderState] = {}
+    for order in sorted(world.orders, key=lambda order: order.created_at):
+        by_place[order.share, order.path] = order
+    used: set[str] = set()
+    found_facts: list[cards.Facts] = []
+
+    def add(found: Acquisition | None, entry: Entry | None, order: OrderState | None) -> None:
+        share_id = found.share if found else order.share if order else entry.intent.share if entry else ""
+        key = str(order.id) if order else str(entry.id) if entry else ""
+        used.add(key)
+        progress = world.progress.get(key) or (order.progress if order else None)
+        found_facts.append(
+            cards.Facts(
+                found=found,
+                entry=entry,
+                state=order,
+                manifest=world.manifests.get(key),
+                progress=progress,
+                share=shares.get(share_id),
+                me=me,
+                i_am_staff=staff,
+                now=world.now,
+            )
+        )
+
+    for found in world.acquisitions:
+        entry = newest.get(found.id)
+        order = by_id.get(str(entry.id)) if entry else by_place.get((found.share, found.path))
+        if entry is None and order is not None and order.created_at < found.first_seen_at:
+            order = None  # an earlier acquisition at the same place
+        add(found, entry, order)
+    since = world.now - DONE_SHOWN
+    for entry in newest.values():
+        order = by_id.get(str(entry.id))
+        if str(entry.id) not in used and (order is None or order.updated_at >= since):
+            add(None, entry, order)
+    mine = {str(entry.id) for entry in world.entries}
+    for order in world.orders:
+        if str(order.id) not in used and str(order.id) not in mine and order.updated_at >= since:
+            add(None, None, order)
+    return found_facts
+
+
+def is_shown(facts: cards.Facts, card: Card) -> bool:
+    """A person sees what is hers, what nobody claims, and that somebody else's data is being written."""
+    if not facts.me or facts.i_am_staff or facts.claim is not Claim.SOMEBODY_ELSES:
+        return True
+    return card.group is CardGroup.NOW
+
+
+def missing_of(facts: cards.Facts, card: Card) -> footer.Missing:
+    """What keeps the person from logging off, for one acquisition of hers."""
+    if card.state is CardState.NEEDS_TARGET:
+        return footer.Missing.TARGET
+    if card.state is CardState.REFUSED:
+        return footer.Missing.DECISION
+    if facts.found is None and facts.entry is None:
+        return footer.Missing.NOTHING
+    if facts.state is None and facts.entry is None:
+        return footer.Missing.FINISH
+    if card.state in (CardState.CANCELLED, CardState.FREED) or cards.is_confirmed(facts):
+        return footer.Missing.NOTHING
+    if facts.entry is not None and facts.entry.reason and facts.entry.reason.code == "not_signed_in":
+        return footer.Missing.SIGN_IN
+    if facts.found is not None and facts.found.finished_at is None:
+        return footer.Missing.FINISH
+    return footer.Missing.CONFIRMATION
+
+
+def _unknown(world: World) -> list[str]:
+    """Why it cannot be known what is there."""
+    workstation = world.workstation
+    if workstation is None:
+        return ["this workstation is not registered with the bridge yet."]
+    if workstation.status is not WorkstationStatus.APPROVED:
+        return ["the platform staff have not approved this workstation yet."]
+    sentences = []
+    for share in workstation.shares:
+        status = world.statuses.get(share.id)
+        title = share.title or share.id
+        if share.id not in world.mounted:
+            sentences.append(f"the settings do not say where {title} is on this machine.")
+        elif status is None or status.last_answer_at is None:
+            sentences.append(f"{title} has not been looked at yet.")
+        elif not status.answered or world.now - status.last_answer_at > world.silent_limit:
+            sentences.append(f"{title} does not answer, so it is not known what is there.")
+    return sentences
+
+
+def _shares(world: World) -> tuple[ShareSnapshot, ...]:
+    found = []
+    for share in world.workstation.shares if world.workstation else ():
+        status = world.statuses.get(share.id) or ShareStatus()
+        found.append(
+            ShareSnapshot(
+                share=share.id,
+                title=share.title or share.id,
+                answered=status.answered,
+                last_answer_at=status.last_answer_at,
+                problem=status.problem,
+                free_bytes=status.free_bytes,
+                total_bytes=status.total_bytes,
+                full_in_seconds=status.full_in_seconds,
+            )
+        )
+    return tuple(found)
+
+
+def _sort_key(card: Card) -> tuple[int, float, str]:
+    """Groups in their order; what needs her oldest first, everything else newest first."""
+    at = card.finished_at or card.last_change_at or card.first_seen_at
+    seconds = at.timestamp() if at else 0.0
+    oldest_first = card.group is CardGroup.NEEDS_YOU
+    return (_GROUP_ORDER[card.group], seconds if oldest_first else -seconds, card.id)
+
+
+def present(world: World) -> Snapshot:
+    """Make the snapshot."""
+    shown: list[Card] = []
+    mine: list[footer.Mine] = []
+    unclaimed = attention = 0
+    for facts in facts_of(world):
+        card = cards.card_of(facts)
+        if is_shown(facts, card):
+            shown.append(card)
+        if facts.claim is Claim.MINE:
+            mine.append(footer.Mine(card.title, missing_of(facts, card)))
+            attention += card.state is CardState.ATTENTION
+        elif facts.claim is Claim.UNCLAIMED:
+            unclaimed += 1
+    person = world.person.username if world.person else ""
+    return Snapshot(
+        at=world.now,
+        workstation_name=world.workstation_name,
+        shares=_shares(world),
+        bridge=world.bridge,
+        person=world.person,
+        session_expires_at=world.session_expires_at,
+        standing_target=world.standing_target,
+        standing_target_text=cards.target_text(world.standing_target),
+        cards=tuple(sorted(shown, key=_sort_key)),
+        log_off=footer.verdict(
+            person,
+            mine,
+            unclaimed=unclaimed,
+            unknown=_unknown(world),
+            attention=attention,
+            others_unsent=world.pending,
+        ),
+        outbox_pending=world.pending,
+    )
+
+
+def pending_of(entries: Sequence[Entry], unconfirmed: int, commands: int) -> int:
+    """Orders, manifests and commands that the bridge has not confirmed."""
+    return sum(entry.state is EntryState.NEW for entry in entries) + unconfirmed + commands

@@ -1,0 +1,163 @@
+"""This workstation as the bridge knows it: its key, its registration, its rules, its heartbeat.
+
+The key is made once per machine and never leaves its file but for the bridge. What the bridge said about
+shares and rules is kept, so that the agent works on when it starts without a network.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable
+
+from agent.core.bridge_client import BridgeClient, Credentials
+from agent.core.clock import Clock
+from agent.core.errors import AgentError, BridgeAway, BridgeRefused
+from agent.core.machine_store import MachineStore
+from agent.platform.base import Platform
+from server_bridge.contract import Heartbeat, Workstation, WorkstationRegistration, WorkstationStatus
+
+log = logging.getLogger(__name__)
+FACT = "workstation"
+KEY_FILE = "workstation.key"
+REFRESH_SECONDS = 60.0
+PENDING_SECONDS = 5.0
+
+
+class KeyUnreadable(AgentError):
+    """The key is there and cannot be read: making another would orphan the registration."""
+
+    code = "workstation_key"
+    title = "This machine's key cannot be read"
+
+
+def own_key(platform: Platform) -> str:
+    """The machine's key, made at the first call (two sessions may start at once).
+
+    Raises:
+        KeyUnreadable: where the file is there and is not ours to read.
+    """
+    path = platform.machine_dir() / KEY_FILE
+    lock = platform.share_lock("workstation-key")
+    if not path.exists() and lock.acquire():
+        try:
+            if not path.exists():
+                platform.write_private(path, secrets.token_urlsafe(48).encode())
+        finally:
+            lock.release()
+    try:
+        key = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeyUnreadable(
+            f"{path}: {error}", remedy="The platform staff look at the rights of this folder."
+        ) from error
+    if len(key) < 32:
+        raise KeyUnreadable(f"{path} is damaged.", remedy="The platform staff delete it; approve anew.")
+    return key
+
+
+class Station:
+    """Runs :meth:`step` in one thread; the rest may be asked from any."""
+
+    def __init__(
+        self,
+        *,
+        client: BridgeClient,
+        machine: MachineStore,
+        platform: Platform,
+        clock: Clock,
+        name: str,
+        version: str,
+        heartbeat_seconds: float,
+        make_heartbeat: Callable[[], Heartbeat],
+        reached: Callable[[], None],
+        lost: Callable[[BridgeAway | BridgeRefused], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.name = name
+        self._client = client
+        self._machine = machine
+        self._platform = platform
+        self._clock = clock
+        self._version = version
+        self._heartbeat_seconds = heartbeat_seconds
+        self._make_heartbeat = make_heartbeat
+        self._reached = reached
+        self._lost = lost
+        self._changed = changed
+        self._lock = threading.Lock()
+        self._key = ""
+        kept = machine.fact(FACT)
+        self._workstation = Workstation.model_validate_json(kept) if kept else None
+        self._asked_at = float("-inf")
+        self._beat_at = float("-inf")
+
+    def workstation(self) -> Workstation | None:
+        """What the bridge last said; None before the first registration."""
+        with self._lock:
+            return self._workstation
+
+    def header(self) -> str:
+        """``<id>:<key>`` once registered and approved, empty before."""
+        with self._lock:
+            found = self._workstation
+            approved = found is not None and found.status is WorkstationStatus.APPROVED
+            return f"{found.id}:{self._key}" if found and approved and self._key else ""
+
+    def _any_header(self) -> Credentials:
+        with self._lock:
+            return Credentials(workstation=f"{self._workstation.id}:{self._key}" if self._workstation else "")
+
+    def step(self) -> float:
+        """Register, ask what is allowed, or send a heartbeat: whatever is due."""
+        if not self._key:
+            key = own_key(self._platform)
+            with self._lock:
+                self._key = key
+            self._changed()
+        now = self._clock.monotonic()
+        found = self.workstation()
+        approved = found is not None and found.status is WorkstationStatus.APPROVED
+        try:
+            if now - self._asked_at >= (REFRESH_SECONDS if approved else PENDING_SECONDS):
+                self._ask()
+                self._asked_at = now
+            if self.header() and now - self._beat_at >= self._heartbeat_seconds:
+                self._client.heartbeat(self._make_heartbeat(), self._any_header())
+                self._beat_at = now
+            self._reached()
+        except (BridgeAway, BridgeRefused) as error:
+            self._lost(error)
+            return 3.0
+        return 1.0
+
+    def look_now(self) -> None:
+        """Ask anew in the next step."""
+        self._asked_at = float("-inf")
+
+    def _ask(self) -> None:
+        if self.workstation() is None:
+            self._keep(self._register())
+            return
+        try:
+            self._keep(self._client.workstation(self._any_header()))
+        except BridgeRefused as error:
+            if error.status != 401:
+                raise
+            # Revoked, or another database: registering with the same key tells which.
+            self._keep(self._register())
+
+    def _register(self) -> Workstation:
+        request = WorkstationRegistration(
+            name=self.name, key=self._key, hostname=self._platform.hostname(), agent_version=self._version
+        )
+        log.info("registering this workstation as %r", self.name)
+        return self._client.register(request)
+
+    def _keep(self, found: Workstation) -> None:
+        with self._lock:
+            before, self._workstation = self._workstation, found
+        if before != found:
+            self._machine.set_fact(FACT, found.model_dump_json())
+            self._changed()

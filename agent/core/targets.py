@@ -1,0 +1,123 @@
+"""The target tree for the dialog: asked in threads of its own, remembered, and still there offline."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from agent.core.bridge_client import BridgeClient, Credentials
+from agent.core.clock import Clock
+from agent.core.errors import BridgeAway
+from agent.core.outbox import Outbox
+from agent.core.sign_in import Session, SignInDesk
+from server_bridge.contract import Container, ContainerList, Group, NewContainer, TagList, Target
+
+FRESH_SECONDS = 30.0
+ListModel = TypeVar("ListModel", ContainerList, TagList)
+
+
+class TargetTree:
+    """Groups, containers and tags of the signed-in person. Methods never block; futures may fail with
+    :class:`agent.core.errors.AgentError`."""
+
+    def __init__(
+        self,
+        client: BridgeClient,
+        desk: SignInDesk,
+        outbox: Outbox,
+        clock: Clock,
+        workstation: Callable[[], str],
+    ) -> None:
+        self._client = client
+        self._desk = desk
+        self._outbox = outbox
+        self._clock = clock
+        self._workstation = workstation
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="ferry-targets")
+        self._lock = threading.Lock()
+        self._cache: dict[str, tuple[float, BaseModel]] = {}
+
+    def close(self) -> None:
+        """Take no more questions."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def forget(self) -> None:
+        """Another person signs in: what the last one may see is not hers."""
+        with self._lock:
+            self._cache.clear()
+
+    def groups(self) -> Sequence[Group]:
+        """The person's groups, her default group first; empty where nobody is signed in."""
+        session = self._desk.current()
+        if session is None:
+            return ()
+        person = session.person
+        return sorted(person.groups, key=lambda group: (group.id != person.default_group_id, group.name))
+
+    def recents(self) -> Sequence[Target]:
+        """What she chose lately, latest first."""
+        session = self._desk.current()
+        return self._outbox.recents(session.person.username) if session else ()
+
+    def containers(
+        self, group_id: int, kind: str, project_id: int | None = None, query: str = ""
+    ) -> Future[ContainerList]:
+        """Search projects, datasets or screens."""
+        query = query.strip()
+        key = f"containers:{group_id}:{kind}:{project_id}:{query}"
+
+        def ask(credentials: Credentials) -> ContainerList:
+            return self._client.containers(credentials, group_id, kind, project_id, query)
+
+        return self._pool.submit(self._ask, ContainerList, key, not query, ask)
+
+    def tags(self, group_id: int, query: str) -> Future[TagList]:
+        """Search tags."""
+        query = query.strip()
+
+        def ask(credentials: Credentials) -> TagList:
+            return self._client.tags(credentials, group_id, query)
+
+        return self._pool.submit(self._ask, TagList, f"tags:{group_id}:{query}", not query, ask)
+
+    def create(self, new: NewContainer) -> Future[Container]:
+        """Make a container in OMERO now."""
+
+        def make() -> Container:
+            made = self._client.create_container(new, self._credentials(self._desk.require()))
+            self.forget()
+            return made
+
+        return self._pool.submit(make)
+
+    def _credentials(self, session: Session) -> Credentials:
+        return Credentials(workstation=self._workstation(), bearer=session.token)
+
+    def _ask(
+        self, model: type[ListModel], key: str, keep: bool, ask: Callable[[Credentials], ListModel]
+    ) -> ListModel:
+        session = self._desk.require()
+        key = f"{session.person.username}:{key}"
+        now = self._clock.monotonic()
+        with self._lock:
+            at, known = self._cache.get(key, (float("-inf"), None))
+        if isinstance(known, model) and now - at < FRESH_SECONDS:
+            return known
+        try:
+            found = ask(self._credentials(session))
+        except BridgeAway:
+            kept = self._outbox.fact(key)
+            if isinstance(known, model):
+                return known
+            if kept is None:
+                raise
+            return model.model_validate_json(kept)
+        with self._lock:
+            self._cache[key] = (now, found)
+        if keep and found != known:
+            self._outbox.set_fact(key, found.model_dump_json())
+        return found
