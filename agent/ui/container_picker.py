@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Literal
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QFocusEvent
+from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
 from agent.core.errors import AgentError
@@ -21,12 +21,12 @@ ContainerKind = Literal["project", "dataset", "screen"]
 
 
 class _Field(QLineEdit):
-    left = Signal()
-
-    def focusOutEvent(self, event: QFocusEvent) -> None:
-        super().focusOutEvent(event)
-        if event.reason() is not Qt.FocusReason.PopupFocusReason:
-            self.left.emit()
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Enter ends the field, it does not send: half a name must never become a new dataset."""
+        if event.key() in {Qt.Key.Key_Return, Qt.Key.Key_Enter}:
+            self.focusNextChild()
+            return
+        super().keyPressEvent(event)
 
 
 class ContainerPicker(QWidget):

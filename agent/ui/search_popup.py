@@ -50,6 +50,9 @@ class SearchPopup(QObject):
         self._completer.setMaxVisibleItems(9)
         popup = QListView()
         popup.setObjectName("popup")
+        popup.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        popup.setTextElideMode(Qt.TextElideMode.ElideRight)
+        popup.setUniformItemSizes(True)
         self._completer.setPopup(popup)
         self._popup = popup
         self._completer.activated[QModelIndex].connect(self._activated)  # type: ignore[index]

@@ -68,7 +68,8 @@ QLineEdit:focus, QComboBox:focus, QPlainTextEdit:focus, QTableWidget:focus { bor
 QComboBox::drop-down { border: none; width: 26px; }
 QComboBox::down-arrow { image: url("$chevron"); width: 14px; height: 14px; }
 QComboBox QAbstractItemView, QListView#popup { background: $panel; color: $ink; border: 1px solid $line;
-  selection-background-color: $accent_soft; selection-color: $ink; outline: none; padding: 3px; }
+  selection-background-color: $accent_soft; selection-color: $ink; outline: none; }
+QComboBox QAbstractItemView::item, QListView#popup::item { padding: 6px 8px; }
 QTableWidget { gridline-color: $line; font-size: 13px; }
 QTableWidget QLineEdit { border: none; border-radius: 0; padding: 0 6px; }
 QTableWidget::item { padding: 3px 6px; }

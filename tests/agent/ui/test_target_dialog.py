@@ -345,6 +345,18 @@ def test_enter_in_the_tag_field_does_not_send(qtbot: QtBot, make: Make, engine: 
     assert not engine.commands and "x" in dialog.form.tags.tags
 
 
+def test_enter_after_half_a_name_makes_no_new_dataset(
+    qtbot: QtBot, make: Make, engine: RecordingEngine
+) -> None:
+    dialog = make()
+    type_into(qtbot, dialog, "container", "embr")
+    qtbot.waitUntil(dialog.send.isEnabled)
+    dialog.form.container.popup.close()
+    qtbot.keyClick(dialog.form.container.field, Qt.Key.Key_Return)
+    qtbot.wait(10)
+    assert not engine.commands and not engine.targets.created and dialog.isVisible()
+
+
 # --- pure ---------------------------------------------------------------------------------------------
 
 
