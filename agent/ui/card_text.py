@@ -22,7 +22,8 @@ _tr = QCoreApplication.translate
 
 OPEN_IN_OMERO = "OpenInOmero"
 SAME_TARGET = "SameTarget"
-"""Two things the window does itself: open the result, and open the dialog filled with the last target."""
+SIGN_IN = "SignIn"
+"""What the window does itself: open the result, open the dialog filled with the last target, sign in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,7 @@ def card_buttons(card: Card, recents: Sequence[Target]) -> tuple[CardButton, ...
     """Return the buttons that a card in the list carries: only where somebody must decide, two at most."""
     if card.group is not CardGroup.NEEDS_YOU:
         return ()
-    buttons: list[CardButton] = []
+    buttons: list[CardButton] = [sign_in_button()] if needs_sign_in(card) else []
     for name in card.actions:
         text = action_text(name, card)
         if text is None:
@@ -196,6 +197,20 @@ def card_buttons(card: Card, recents: Sequence[Target]) -> tuple[CardButton, ...
         if name == "ChooseTarget" and recents and card.target is None:
             buttons.append(same_target_button(recents[0]))
     return tuple(buttons[:2])
+
+
+def needs_sign_in(card: Card) -> bool:
+    """Return whether the order only waits for its person to sign in again."""
+    return card.reason is not None and card.reason.code == "not_signed_in"
+
+
+def sign_in_button() -> CardButton:
+    return CardButton(
+        SIGN_IN,
+        _tr("card", "Sign in"),
+        _tr("card", "The order goes on as soon as its person is signed in"),
+        primary=True,
+    )
 
 
 def same_target_button(recent: Target) -> CardButton:

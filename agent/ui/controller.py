@@ -27,7 +27,7 @@ from agent.core.commands import (
 )
 from agent.core.errors import AgentError
 from agent.core.snapshot import Card, LogOff, Snapshot
-from agent.ui.card_text import OPEN_IN_OMERO, SAME_TARGET
+from agent.ui.card_text import OPEN_IN_OMERO, SAME_TARGET, SIGN_IN
 from agent.ui.person_menu import PersonMenu
 from agent.ui.ports import DesktopPort, EnginePort
 from agent.ui.relay import SnapshotRelay, deliver
@@ -121,6 +121,9 @@ class Controller(QObject):
             return
         if name == OPEN_IN_OMERO:
             self.open_url(QUrl(card.result_url))
+            return
+        if name == SIGN_IN:
+            self.sign_in()
             return
         if name == "ChooseTarget":
             self.choose_target(card)

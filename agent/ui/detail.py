@@ -9,7 +9,13 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton, QScrollArea, QSizePolicy
 
 from agent.core.snapshot import Card, CardState
 from agent.ui import format as fmt
-from agent.ui.card_text import OPEN_IN_OMERO, CardButton, same_target_button
+from agent.ui.card_text import (
+    OPEN_IN_OMERO,
+    CardButton,
+    needs_sign_in,
+    same_target_button,
+    sign_in_button,
+)
 from agent.ui.detail_boxes import LeftOutBox, NextBox, ProgressBox, ReasonBox, WhereBox
 from agent.ui.flow_layout import FlowLayout
 from agent.ui.life_line import LifeLine
@@ -22,6 +28,10 @@ _IN_A_BOX = frozenset({"AcceptLeftOut"})
 
 _BESIDE_THE_TARGET = frozenset({"ChooseTarget", "Cancel"})
 """Actions that stand under the target; another target is moved up where a decision is needed."""
+
+_TARGET_IS_THE_QUESTION = frozenset(
+    {CardState.REFUSED, CardState.ATTENTION, CardState.NEEDS_TARGET, CardState.CANCELLED}
+)
 
 
 class DetailPane(QScrollArea):
@@ -152,7 +162,7 @@ class DetailPane(QScrollArea):
         """Return the actions that are a side matter now: their buttons stand under the target."""
         if card.target is None:
             return frozenset()
-        decides = card.state in {CardState.REFUSED, CardState.ATTENTION, CardState.NEEDS_TARGET}
+        decides = card.state in _TARGET_IS_THE_QUESTION
         return frozenset(card.actions) & (frozenset({"Cancel"}) if decides else _BESIDE_THE_TARGET)
 
     def _buttons(
@@ -168,6 +178,8 @@ class DetailPane(QScrollArea):
                     primary=True,
                 )
             )
+        if needs_sign_in(card):
+            buttons.append(sign_in_button())
         for name in card.actions:
             text = action_text(name, card)
             if text is None or name in elsewhere:

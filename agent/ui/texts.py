@@ -113,6 +113,10 @@ def action_text(name: str, card: Card) -> ActionText | None:
             )
         if card.target is None:
             return ActionText(_tr("action", "Choose target"), _tr("action", "Say where this should go"))
+        if card.state is CardState.CANCELLED:
+            return ActionText(
+                _tr("action", "Send it after all"), _tr("action", "Order it again, here or somewhere else")
+            )
         if card.state in {CardState.REFUSED, CardState.ATTENTION}:
             return ActionText(
                 _tr("action", "Choose another target"), _tr("action", "Send it somewhere else instead")

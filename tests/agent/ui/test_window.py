@@ -24,13 +24,14 @@ from agent.core.commands import (
     SignOut,
 )
 from agent.core.errors import AgentError
-from agent.core.snapshot import CardState, Snapshot, Station
-from agent.ui.card_text import OPEN_IN_OMERO, SAME_TARGET
+from agent.core.snapshot import CardGroup, CardState, Snapshot, Station
+from agent.ui.card_text import OPEN_IN_OMERO, SAME_TARGET, SIGN_IN
 from agent.ui.controller import Controller
 from agent.ui.sign_in_dialog import SignInDialog
 from agent.ui.target_dialog import TargetDialog
 from agent.ui.texts import state_shape, state_word
 from agent.ui.theme import Scheme, Theme
+from server_bridge.contract import Reason
 from tests.agent.ui import samples
 from tests.agent.ui.fakes import RecordingEngine, failed
 
@@ -321,6 +322,23 @@ def test_after_signing_in_the_dialog_that_was_wanted_opens(
     assert choosing.form.draft().group is None
     controller.show_snapshot(replace(samples.AFTERNOON, cards=(samples.PLATE_4,)))
     assert choosing.form.draft().group == samples.CYTOSKELETON
+
+
+def test_an_order_that_waits_for_its_person_offers_to_sign_in(qtbot: QtBot, controller: Controller) -> None:
+    reason = Reason(code="not_signed_in", title="Sign in again to send this")
+    controller.show_snapshot(
+        with_card(group=CardGroup.NEEDS_YOU, state=CardState.ATTENTION, reason=reason, actions=())
+    )
+    press(qtbot, controller, SIGN_IN)
+    assert isinstance(controller.dialog, SignInDialog)
+
+
+def test_a_cancelled_acquisition_can_be_sent_after_all(qtbot: QtBot, controller: Controller) -> None:
+    controller.show_snapshot(
+        with_card(group=CardGroup.DONE, state=CardState.CANCELLED, actions=("ChooseTarget",))
+    )
+    made = controller.window.detail.action_button("ChooseTarget")
+    assert made is not None and made.text() == "Send it after all"
 
 
 def test_turning_the_sign_in_down_opens_nothing_else(qtbot: QtBot, controller: Controller) -> None:
