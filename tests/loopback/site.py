@@ -29,6 +29,8 @@ class LoopbackSite:
     database_url: str = ""
     omero_host: str = "127.0.0.1"
     retry_base_seconds: float = 1.0
+    source_lines: tuple[str, ...] = ()
+    """TOML of ``[shares.source]``; empty: the rsync daemon, which is started for it."""
     site_extra: dict[str, Any] = field(default_factory=dict)
     _programs: dict[str, Program] = field(default_factory=dict)
     bridge_port: int = 0
@@ -80,7 +82,8 @@ class LoopbackSite:
         self.prepare()
         try:
             self.start_sandbox()
-            self.start_rsyncd()
+            if not self.source_lines:
+                self.start_rsyncd()
             self.write_site_file()
             self.start_bridge()
         except BaseException:
@@ -186,14 +189,19 @@ class LoopbackSite:
             "depth = 2",
             f"quiet_seconds = {self.quiet_seconds}",
             "[shares.source]",
+            *(self.source_lines or self._daemon_lines()),
+        ]
+        self.site_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def _daemon_lines(self) -> tuple[str, ...]:
+        return (
             'kind = "daemon"',
             'host = "127.0.0.1"',
             f"port = {self.rsync_port}",
             f'module = "{SHARE}"',
             'user = "bridge"',
             f'password_file = "{self.top / "rsync.pass"}"',
-        ]
-        self.site_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        )
 
     def start_bridge(self) -> None:
         """The bridge, by the command of the README."""
