@@ -1,4 +1,4 @@
-"""The whole bridge over the two other ways to read a buffer: ssh with a forced ``rrsync -ro``, and a mount."""
+"""The whole bridge over the other two ways to a buffer: ssh with a forced ``rrsync -ro``, and a mount."""
 
 from __future__ import annotations
 
