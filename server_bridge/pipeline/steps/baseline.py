@@ -6,11 +6,11 @@ manifest. Times are noted as the bridge sees them; everything later is compared 
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, delete, update
 
-from server_bridge.contract import Stage
+from server_bridge.contract import ReceiptStatus, Stage
 from server_bridge.errors import NeedsAttention
-from server_bridge.orders.models import OrderFile
+from server_bridge.orders.models import ImportUnit, OrderFile
 from server_bridge.pipeline import compare
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.leftovers import is_covered
@@ -62,6 +62,15 @@ def run(attempt: Attempt) -> None:
         if file.source_mtime_s != listing.entries[file.path].mtime_s
     ]
     with attempt.context.store.attempt_write(attempt.order_id, attempt.number) as (session, order):
+        # An order that came back from `importing` (nothing of it was in OMERO) is grouped anew: the units were
+        # those of the files as they were.
+        session.execute(delete(ImportUnit).where(ImportUnit.order_id == order.id))
+        session.execute(
+            update(OrderFile)
+            .where(OrderFile.order_id == order.id, OrderFile.unit.is_not(None) | (OrderFile.rule != ""))
+            .values(unit=None, status=ReceiptStatus.PENDING.value, rule="")
+        )
+        order.asks_left_out = False
         if rows:
             table = OrderFile.__table__
             session.connection().execute(

@@ -199,7 +199,7 @@ class _Importer:
         raise self._explained(unit, done, working[-1].fileset_id if working else None)
 
     def _note_complaint(self, done: ImportRun) -> None:
-        """OMERO made the images and one of its later steps failed (a thumbnail, minimum and maximum): the data
+        """OMERO made the images and a later step failed (thumbnails, minimum and maximum): the data
         is there and will be proven or not; what was said must not be lost."""
         store = self._attempt.context.store
         with store.attempt_write(self._order.id, self._attempt.number) as (session, order):

@@ -37,7 +37,9 @@ def test_a_clock_that_is_an_hour_off_is_told_from_writing() -> None:
     files = [Expected(f"run/{name}", 5, 1000.0 * name) for name in range(1, 4)]
     now = listing(*(Entry(file.path, 5, int(file.mtime_s) + 3600) for file in files))
     assert compare.clock_offset_seconds(files, now, 2.0) == 3600
-    one_moved = listing(*(Entry(file.path, 5, int(file.mtime_s)) for file in files[:2]), Entry("run/3", 5, 9000))
+    one_moved = listing(
+        *(Entry(file.path, 5, int(file.mtime_s)) for file in files[:2]), Entry("run/3", 5, 9000)
+    )
     assert compare.clock_offset_seconds(files, one_moved, 2.0) is None
     other_size = listing(*(Entry(file.path, 6, int(file.mtime_s) + 3600) for file in files))
     assert compare.clock_offset_seconds(files, other_size, 2.0) is None

@@ -102,7 +102,8 @@ def test_the_engine_is_quiet_and_heeds_no_vendor_variable(tmp_path: Path) -> Non
         [
             sys.executable,
             "-c",
-            "import sys; from pathlib import Path; from server_bridge.pipeline.engine import Engine, engine_url\n"
+            "import sys; from pathlib import Path\n"
+            "from server_bridge.pipeline.engine import Engine, engine_url\n"
             "engine = Engine(engine_url('', Path(sys.argv[1])), lambda *_: 'done', {'import': 1})\n"
             "engine.start(); engine.stop()",
             str(tmp_path),
@@ -117,7 +118,5 @@ def test_the_engine_is_quiet_and_heeds_no_vendor_variable(tmp_path: Path) -> Non
 
 
 def test_postgresql_keeps_the_engine_in_the_same_database(tmp_path: Path) -> None:
-    assert (
-        engine_url("postgresql+psycopg://ferry@db/ferry", tmp_path) == "postgresql://ferry@db/ferry"
-    )
+    assert engine_url("postgresql+psycopg://ferry@db/ferry", tmp_path) == "postgresql://ferry@db/ferry"
     assert engine_url("", tmp_path) == f"sqlite:///{tmp_path}/engine.sqlite3"

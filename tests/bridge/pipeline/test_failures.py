@@ -163,7 +163,9 @@ def test_a_cancel_ends_the_running_pull(world: World) -> None:
 
 
 def _processes() -> str:
-    done = subprocess.run(["ps", "-u", str(os.getuid()), "-o", "args"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["ps", "-u", str(os.getuid()), "-o", "args"], capture_output=True, text=True, check=True
+    )
     return done.stdout
 
 

@@ -24,6 +24,13 @@ def test_one_file_is_proven_with_every_fact(world: World) -> None:
     assert file.inode == world.staged(order_id, "alice/cell.tif").stat().st_ino
     assert order.result is not None
     assert order.result["image_count"] == 1
+    with world.context.omero.service() as session:
+        tagged = session.rows(
+            "select i.id from ImageAnnotationLink l join l.parent i join l.child a "
+            "where a.textValue = :tag and i.fileset.id = :fileset",
+            {"tag": "actin", "fileset": order.result["fileset_ids"][0]},
+        )
+    assert len(tagged) == 1
     assert order.result["webclient_url"].endswith(f"?show=dataset-{order.target['container_id']}")
 
 

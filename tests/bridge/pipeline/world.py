@@ -155,8 +155,8 @@ class World:
         top = self.buffer / path
         found = [top] if top.is_file() else sorted(one for one in top.rglob("*") if one.is_file())
         return {
-            one.relative_to(self.buffer).as_posix(): (one.stat().st_size, one.stat().st_mtime_ns) for one in
-            found
+            one.relative_to(self.buffer).as_posix(): (one.stat().st_size, one.stat().st_mtime_ns)
+            for one in found
         }
 
     @staticmethod
@@ -227,9 +227,7 @@ class World:
                 for event in events
             )
 
-    def wait(
-        self, order_id: str, holds: Callable[[Order], object], seconds: float = LONG_SECONDS
-    ) -> Order:
+    def wait(self, order_id: str, holds: Callable[[Order], object], seconds: float = LONG_SECONDS) -> Order:
         """Poll the order until ``holds``."""
         deadline = time.monotonic() + seconds
         while True:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,9 +14,9 @@ from server_bridge.orders.models import utcnow
 from server_bridge.retention.freed import record_freed
 from server_bridge.retention.release import recheck
 from server_bridge.retention.releaser import Releaser
+from tests.bridge.conftest_sandbox import RunningSandbox, StartSandbox
 from tests.bridge.pipeline.conftest import MakeWorld
 from tests.bridge.pipeline.world import World, age
-from tests.bridge.conftest_sandbox import RunningSandbox, StartSandbox
 from tests.bridge.sandbox.conftest import write_tiff
 
 pytestmark = pytest.mark.slow
@@ -60,7 +59,9 @@ def test_a_release_lists_every_covered_file_as_the_workstation_saw_it(held: Worl
     backdate(held, order_id, 2)
     answer = recheck(held.context, order_id)
     assert answer.released
-    assert {file.path: (file.size_bytes, file.mtime_ns) for file in answer.files} == held.manifest("alice/run")
+    assert {file.path: (file.size_bytes, file.mtime_ns) for file in answer.files} == held.manifest(
+        "alice/run"
+    )
     assert answer.valid_until is not None
     assert answer.valid_until > answer.checked_at
     assert held.look(order_id).stage == Stage.RELEASED
@@ -69,7 +70,7 @@ def test_a_release_lists_every_covered_file_as_the_workstation_saw_it(held: Worl
     staged = held.staged(order_id, "alice/run/a.tif")
     copy = staged.with_name("copy")
     shutil.copy2(staged, copy)
-    os.replace(copy, staged)
+    copy.replace(staged)
     answer = recheck(held.context, order_id)
     assert answer.reason is not None
     assert (answer.released, answer.reason.code, answer.files) == (False, "proof_lost", ())
