@@ -62,7 +62,7 @@ def run(attempt: Attempt) -> None:
         if file.source_mtime_s != listing.entries[file.path].mtime_s
     ]
     with attempt.context.store.attempt_write(attempt.order_id, attempt.number) as (session, order):
-        # An order that came back from `importing` (nothing of it was in OMERO) is grouped anew: its units were
+        # An order that came back from `importing` (nothing of it was in OMERO) is grouped anew: its units are
         # those of the files as they were.
         session.execute(delete(ImportUnit).where(ImportUnit.order_id == order.id))
         session.execute(
