@@ -14,7 +14,9 @@ from pathlib import Path
 
 from PySide6.QtWidgets import QMessageBox
 
+from agent.core.engine import Engine
 from agent.core.errors import AgentError
+from agent.core.settings import AgentSettings, load
 from agent.platform import Platform, select
 from agent.ui.application import FerryApplication, make_qt_application, preferences_at
 from agent.ui.desktop import Desktop
@@ -47,40 +49,42 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def make_engine(platform: Platform, settings: Path | None) -> EnginePort:
-    """Make the engine from its settings. Raises AgentError when a setting is missing or wrong."""
-    # Imported late: --version and --help work without a share, a vault or a network.
-    from agent.core.engine import Engine
-    from agent.core.settings import load
+def read_settings(file: Path | None) -> AgentSettings:
+    """Read the settings; ``file`` stands in for this machine's file, and the person's is then left out.
 
-    effective = load(
+    Raises AgentError when one is missing or wrong; the administrator's policy holds in any case.
+    """
+    platform = select()
+    return load(
         policy=platform.policies(),
         machine=platform.machine_settings(),
-        machine_file=None if settings else platform.machine_dir() / SETTINGS_NAME,
-        user_file=settings or platform.user_dir() / SETTINGS_NAME,
-    )
-    return Engine(effective, platform)
+        machine_file=file or platform.machine_dir() / SETTINGS_NAME,
+        user_file=None if file else platform.user_dir() / SETTINGS_NAME,
+    ).values
+
+
+def make_engine(settings: AgentSettings, platform: Platform) -> EnginePort:
+    """Open the engine's files; nothing runs yet. Raises AgentError when it cannot."""
+    return Engine(settings, platform, version=agent_version())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the agent; returns the exit status."""
+    """Run the agent; returns the exit status: 0, 1 when another agent hangs, 2 when it cannot start."""
     chosen = arguments(argv)
-    desktop = Desktop()
-    app = make_qt_application(sys.argv[:1], desktop)
-    platform = select()
-    name = session_name(platform.session_id(), str(chosen.settings or ""))
-    instance = SingleInstance(name, platform.user_dir())
-    if not instance.acquire():
-        return 0 if instance.ask_other_to_show() else 1
+    app = make_qt_application(sys.argv[:1], Desktop())
     try:
-        engine = make_engine(platform, chosen.settings)
+        settings = read_settings(chosen.settings)
+        platform = select(settings.machine_dir, settings.user_dir)
+        name = session_name(platform.session_id(), str(chosen.settings or ""))
+        instance = SingleInstance(name, platform.user_dir())
+        if not instance.acquire():
+            return 0 if instance.ask_other_to_show() else 1
+        engine = make_engine(settings, platform)
     except AgentError as error:
-        QMessageBox.critical(
-            None, error.title, "\n\n".join(part for part in (error.detail, error.remedy) if part)
-        )
-        instance.release()
+        texts = (error.detail, error.remedy, error.contact)
+        QMessageBox.critical(None, error.title, "\n\n".join(text for text in texts if text))
         return 2
-    preferences = preferences_at(chosen.settings.with_suffix(".window.ini") if chosen.settings else None)
+    preferences = preferences_at(platform.user_dir() / "window.ini")
     ferry = FerryApplication(app, engine, instance, preferences=preferences, version=agent_version())
     ferry.quit_on_signals()
     ferry.start(show=chosen.show)

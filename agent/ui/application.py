@@ -43,10 +43,8 @@ def window_icon() -> QIcon:
     return icons.tray_icon("idle")
 
 
-def preferences_at(path: Path | None) -> QSettings:
+def preferences_at(path: Path) -> QSettings:
     """Return the window's own preferences (geometry, appearance); nothing in them matters to an order."""
-    if path is None:
-        return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, "omero-ferry", "window")
     return QSettings(str(path), QSettings.Format.IniFormat)
 
 
@@ -78,7 +76,7 @@ class FerryApplication(QObject):
         self._signal_ends: tuple[socket.socket, socket.socket] | None = None
         theme = Theme(app, chosen_scheme(preferences))
         self.controller = Controller(engine, desktop or Desktop(), theme, preferences, self, version=version)
-        self.controller.quit_requested.connect(app.quit)
+        self.controller.quit_requested.connect(self.quit)
         if instance is not None:
             instance.show_requested.connect(self.controller.window.bring_to_front)
         # Windows ends the session without asking twice: stop within this call, directly.
@@ -96,11 +94,16 @@ class FerryApplication(QObject):
         self._engine.subscribe(self.controller.relay.publish)
         self._engine.start()
 
+    def quit(self) -> None:
+        """End the program. Not ``QApplication.quit``: that asks each window first, and ours may decline."""
+        self._app.exit(0)
+
     def stop(self) -> None:
         """Stop the engine and take the icon away; safe to call twice."""
         if self._stopped:
             return
         self._stopped = True
+        self.controller.window.hide_only_if(lambda: True)
         self.controller.tray.hide()
         self._engine.stop()
         if self._instance is not None:
@@ -122,7 +125,7 @@ class FerryApplication(QObject):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _do_nothing)
         notifier = QSocketNotifier(reader.fileno(), QSocketNotifier.Type.Read, self)
-        notifier.activated.connect(self._app.quit)
+        notifier.activated.connect(self.quit)
 
 
 def _do_nothing(_number: int, _frame: object) -> None:

@@ -88,6 +88,7 @@ class Controller(QObject):
         window.header.chip.end.connect(lambda: self.submit(SetStandingTarget(None)))
         window.header.person_clicked.connect(self._person_clicked)
         tray = self.tray
+        window.hide_only_if(tray.icon.isVisible)
         tray.open_window.connect(window.bring_to_front)
         tray.open_card.connect(self._open_card)
         tray.choose_target.connect(self._choose_from_tray)

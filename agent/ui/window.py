@@ -17,7 +17,7 @@ from agent.ui.header import Header
 from agent.ui.inline_bar import InlineBar
 from agent.ui.ports import TargetsPort
 from agent.ui.theme import Tone
-from server_bridge.contract import Reason
+from server_bridge.contract import Reason, Target
 
 LIST_WIDTH = 472
 
@@ -42,7 +42,9 @@ class MainWindow(QWidget):
         self.resize(1120, 720)
         self._targets = targets
         self._clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self._may_hide: Callable[[], bool] = lambda: True
         self._snapshot: Snapshot | None = None
+        self._recents: tuple[Target, ...] = ()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
@@ -91,6 +93,10 @@ class MainWindow(QWidget):
         """Tell "3 s ago" by another clock than this machine's: tests and pictures stand still."""
         self._clock = clock
 
+    def hide_only_if(self, may_hide: Callable[[], bool]) -> None:
+        """Let closing hide the window only while ``may_hide`` says so."""
+        self._may_hide = may_hide
+
     @property
     def snapshot(self) -> Snapshot | None:
         return self._snapshot
@@ -102,7 +108,9 @@ class MainWindow(QWidget):
         self.header.show_snapshot(snapshot, now)
         self.footer.show_snapshot(snapshot, now)
         self._show_notice(snapshot)
-        self.list.show_cards(snapshot.cards, self._targets.recents(), now)
+        # Once per snapshot: it is a read of the outbox.
+        self._recents = tuple(self._targets.recents())
+        self.list.show_cards(snapshot.cards, self._recents, now)
         current = self.list.current_card()
         self._show_detail(current.id if current else "")
 
@@ -122,8 +130,7 @@ class MainWindow(QWidget):
 
     def _show_detail(self, card_id: str) -> None:
         card = self.list.cards.card(card_id) if card_id else None
-        recents = self._targets.recents()
-        self.detail.show_card(card, recents[0] if recents else None, self._clock())
+        self.detail.show_card(card, self._recents[0] if self._recents else None, self._clock())
 
     def _show_notice(self, snapshot: Snapshot) -> None:
         reason = standing_problem(snapshot)
@@ -152,8 +159,13 @@ class MainWindow(QWidget):
         self._second.stop()
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        super().closeEvent(event)
+        """Hide while there is a tray icon to come back from; otherwise only step aside into the taskbar."""
         self.closed.emit()
+        if self._may_hide():
+            super().closeEvent(event)
+            return
+        event.ignore()
+        self.showMinimized()
 
 
 def standing_problem(snapshot: Snapshot) -> Reason | None:

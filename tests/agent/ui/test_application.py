@@ -144,7 +144,7 @@ def test_a_signal_ends_the_program_cleanly(tmp_path: Path) -> None:
         "class Engine(RecordingEngine):\n"
         "    def start(self): print('started', flush=True)\n"
         "    def stop(self): print('stopped', flush=True)\n"
-        "program.make_engine = lambda platform, settings: Engine()\n"
+        "program.make_engine = lambda settings, platform: Engine()\n"
         "sys.exit(program.main(['--settings', sys.argv[1], '--show']))\n"
     )
     home = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}

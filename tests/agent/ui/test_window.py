@@ -442,7 +442,16 @@ def test_quitting_asks_only_while_something_is_missing(qtbot: QtBot, controller:
         controller.ask_to_quit()
 
 
+def test_without_a_tray_icon_closing_leaves_a_way_back(qtbot: QtBot, controller: Controller) -> None:
+    assert not controller.tray.icon.isVisible()
+    controller.window.close()
+    assert controller.window.isVisible() and controller.window.isMinimized()
+    controller.window.bring_to_front()
+    assert not controller.window.isMinimized()
+
+
 def test_closing_the_window_only_hides_it(qtbot: QtBot, controller: Controller) -> None:
+    controller.window.hide_only_if(lambda: True)
     controller.window.close()
     assert not controller.window.isVisible()
     controller.tray.open_window.emit()
