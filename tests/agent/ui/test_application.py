@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,12 +16,14 @@ from PySide6.QtCore import QCoreApplication, QObject
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from agent.__main__ import arguments
-from agent.core.errors import AgentError
+from agent.__main__ import arguments, make_engine, read_settings
+from agent.core.errors import AgentError, BridgeAway
 from agent.core.snapshot import Snapshot
+from agent.platform import select
 from agent.ui.application import FerryApplication, chosen_scheme, preferences_at
 from agent.ui.desktop import Desktop
 from agent.ui.relay import SnapshotRelay, as_agent_error
+from agent.ui.sign_in_dialog import SignInDialog
 from agent.ui.single_instance import SingleInstance, session_name
 from agent.ui.theme import Scheme
 from tests.agent.ui import samples
@@ -190,3 +193,41 @@ def test_the_window_imports_no_network(qapp: QCoreApplication) -> None:
         "import agent.ui.controller, agent.ui.tray, agent.ui.target_dialog\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_the_real_engine_fills_the_window_also_without_a_bridge(
+    qtbot: QtBot, qapp: QApplication, tmp_path: Path
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    settings = tmp_path / "agent.toml"
+    settings.write_text(
+        f'bridge_url = "http://127.0.0.1:{port}"\nworkstation_name = "Confocal SP8"\n'
+        f'machine_dir = "{tmp_path / "machine"}"\nuser_dir = "{tmp_path / "user"}"\n'
+    )
+    values = read_settings(settings)
+    platform = select(values.machine_dir, values.user_dir)
+    engine = make_engine(values, platform)
+    ferry = FerryApplication(
+        qapp, engine, None, preferences=preferences_at(tmp_path / "p.ini"), desktop=QuietDesktop()
+    )
+    window = ferry.controller.window
+    qtbot.addWidget(window)
+    ferry.start(show=True)
+    try:
+        qtbot.waitUntil(lambda: window.notice.isVisible(), timeout=30_000)
+        assert window.header.workstation.full == "Confocal SP8"
+        assert window.footer.plain.startswith("Nobody is signed in.")
+        assert "does not answer" in window.notice.title.text()
+        ferry.controller.sign_in()
+        dialog = ferry.controller.dialog
+        assert isinstance(dialog, SignInDialog)
+        dialog.username.setText("alice")
+        dialog.password.setText("secret")
+        dialog.sign_in.click()
+        qtbot.waitUntil(dialog.bar.isVisible, timeout=60_000)
+        assert dialog.bar.title.text() == BridgeAway.title
+    finally:
+        ferry.stop()
+    assert isinstance(window.snapshot, Snapshot)
