@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agent.core.engine import Engine
-from agent.core.settings import load_settings
 from PySide6.QtGui import QGuiApplication
 
+from agent.__main__ import make_engine, read_settings
+from agent.platform import select
 from agent.ui.application import FerryApplication, make_qt_application, preferences_at
 from agent.ui.desktop import Desktop
 from tests.demo.hands import DemoError
@@ -73,7 +73,8 @@ def run(options: argparse.Namespace, telling: Telling, top: Path) -> dict[str, A
         site.write_agent_settings(WORKSTATION)
         desktop = Desktop()
         app = make_qt_application(["omero-ferry"], desktop)
-        engine = Engine(load_settings(site.agent_settings))
+        settings = read_settings(site.agent_settings)
+        engine = make_engine(settings, select(settings.machine_dir, settings.user_dir))
         ferry = FerryApplication(
             app, engine, None, preferences=preferences_at(top / "window.ini"), desktop=desktop, version="demo"
         )
