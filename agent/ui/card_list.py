@@ -53,6 +53,7 @@ class CardList(QListView):
                 self.chosen.emit("")
             else:
                 self.choose(first.id)
+                self.scrollToTop()
 
     def choose(self, card_id: str) -> None:
         """Make a card the current one and bring it into view."""

@@ -127,11 +127,12 @@ class TargetDraft:
                 ).format(name=name),
                 may_send=True,
             )
-        return Verdict(
-            Tone.ACCENT,
-            _tr("verdict", "You may add to {name}. The images will belong to you.").format(name=name),
-            may_send=True,
+        sentence = (
+            _tr("verdict", "You may add to {name}. The plate will belong to you.")
+            if self.kind is TargetKind.SCREEN
+            else _tr("verdict", "You may add to {name}. The images will belong to you.")
         )
+        return Verdict(Tone.ACCENT, sentence.format(name=name), may_send=True)
 
     def _new(self, name: str) -> Verdict:
         in_project = self.kind is TargetKind.DATASET and not self.project.is_empty
