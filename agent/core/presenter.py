@@ -78,15 +78,15 @@ def facts_of(world: World) -> list[cards.Facts]:
 
     for found in world.acquisitions:
         entry = newest.get(found.id)
-        order = by_id.get(str(entry.id)) if entry else by_place.get((found.share, found.path))
-        if entry is None and order is not None and order.created_at < found.first_seen_at:
-            order = None  # an earlier acquisition at the same place
-        add(found, entry, order)
+        state = by_id.get(str(entry.id)) if entry else by_place.get((found.share, found.path))
+        if entry is None and state is not None and state.created_at < found.first_seen_at:
+            state = None  # an earlier acquisition at the same place
+        add(found, entry, state)
     since = world.now - DONE_SHOWN
     for entry in newest.values():
-        order = by_id.get(str(entry.id))
-        if str(entry.id) not in used and (order is None or order.updated_at >= since):
-            add(None, entry, order)
+        state = by_id.get(str(entry.id))
+        if str(entry.id) not in used and (state is None or state.updated_at >= since):
+            add(None, entry, state)
     mine = {str(entry.id) for entry in world.entries}
     for order in world.orders:
         if str(order.id) not in used and str(order.id) not in mine and order.updated_at >= since:

@@ -62,6 +62,11 @@ class SignInDesk:
         """What the person should know about where her session is kept; empty normally."""
         return self._vault.notice
 
+    @property
+    def persistent(self) -> bool:
+        """Whether a restart of the agent keeps the sign-in."""
+        return self._vault.persistent
+
     def restore(self) -> Session | None:
         """Take up the session that the vault holds, if it is still good."""
         text = self._vault.get(ENTRY)

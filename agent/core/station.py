@@ -105,9 +105,13 @@ class Station:
             approved = found is not None and found.status is WorkstationStatus.APPROVED
             return f"{found.id}:{self._key}" if found and approved and self._key else ""
 
-    def _any_header(self) -> Credentials:
+    def any_header(self) -> str:
+        """``<id>:<key>`` once registered, approved or not: a sign-in then counts as made here."""
         with self._lock:
-            return Credentials(workstation=f"{self._workstation.id}:{self._key}" if self._workstation else "")
+            return f"{self._workstation.id}:{self._key}" if self._workstation and self._key else ""
+
+    def _any_header(self) -> Credentials:
+        return Credentials(workstation=self.any_header())
 
     def step(self) -> float:
         """Register, ask what is allowed, or send a heartbeat: whatever is due."""

@@ -1,0 +1,300 @@
+"""Carries out what the window asks. Runs in the engine's command thread; each command ends in its future."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any
+from uuid import UUID, uuid4
+
+from agent.core import commands, freeing
+from agent.core.acquisition import Acquisition
+from agent.core.bridge_client import BridgeClient, Credentials
+from agent.core.clerk import Clerk, Place, newest_entries
+from agent.core.clock import Clock
+from agent.core.errors import AgentError
+from agent.core.machine_store import MachineStore
+from agent.core.outbox import Entry, EntryState, Outbox
+from agent.core.sender import ENDED, Sender
+from agent.core.settle import Override
+from agent.core.sign_in import SignInDesk
+from agent.core.targets import TargetTree
+from agent.platform.base import Platform
+from server_bridge.contract import CommandKind, CommandRequest, DeletionMode, OrderState, Target
+
+log = logging.getLogger(__name__)
+ANSWER_SECONDS = 20.0
+"""How long a command waits for the bridge's answer before it ends with "kept in the outbox"."""
+
+
+class NoSuchCard(AgentError):
+    """The card went away between look and click."""
+
+    code = "no_such_card"
+    title = "This is not there any more"
+
+
+class NotYours(AgentError):
+    """Somebody else's data."""
+
+    code = "not_yours"
+    title = "This belongs to somebody else"
+
+
+class CommandDesk:
+    """One method per command."""
+
+    def __init__(
+        self,
+        *,
+        client: BridgeClient,
+        machine: MachineStore,
+        outbox: Outbox,
+        desk: SignInDesk,
+        clerk: Clerk,
+        sender: Sender,
+        targets: TargetTree,
+        platform: Platform,
+        clock: Clock,
+        workstation: Callable[[], str],
+        registered: Callable[[], str],
+        places: Callable[[], dict[str, Place]],
+        wake: Callable[[], None],
+        look_now: Callable[[], None],
+        look_at: Callable[[str, str], None],
+    ) -> None:
+        self._client = client
+        self._machine = machine
+        self._outbox = outbox
+        self._desk = desk
+        self._clerk = clerk
+        self._sender = sender
+        self._targets = targets
+        self._platform = platform
+        self._clock = clock
+        self._workstation = workstation
+        self._registered = registered
+        self._places = places
+        self._wake = wake
+        self._look_now = look_now
+        self._look_at = look_at
+
+    def carry_out(self, command: commands.Command) -> Any:
+        """Do it.
+
+        Raises:
+            AgentError: with title, detail and remedy for the person.
+        """
+        match command:
+            case commands.SignIn():
+                self._sign_in(command)
+            case commands.SignOut():
+                self.sign_out()
+            case commands.ChooseTarget():
+                self._choose_target(command)
+            case commands.SetStandingTarget():
+                me = self._desk.require().person.username
+                self._outbox.set_standing(me, command.target, self._clock.now())
+            case commands.DoneNow():
+                self._override(command.card_id, Override.DONE_NOW)
+            case commands.NotYet():
+                self._override(command.card_id, Override.NOT_YET)
+            case commands.Cancel():
+                self._cancel(command.card_id)
+            case commands.Retry():
+                self._retry(command.card_id)
+            case commands.AcceptLeftOut():
+                self._command(
+                    command.card_id,
+                    CommandRequest(id=uuid4(), kind=CommandKind.ACCEPT_LEFT_OUT, note=command.note),
+                )
+            case commands.FreeSpace():
+                return self._free(command.card_ids)
+            case commands.LookNow():
+                self._look_now()
+        return None
+
+    # --- persons --------------------------------------------------------------------------------------
+
+    def _sign_in(self, command: commands.SignIn) -> None:
+        before = self._desk.current()
+        session = self._desk.sign_in(self._client, command.username, command.password, self._registered())
+        me = session.person.username
+        if before is None or before.person.username != me:
+            self._targets.forget()
+            if before is not None:
+                self._outbox.set_standing(before.person.username, None, self._clock.now())
+        # Presence counts from this moment, not from the clerk's next round.
+        self._machine.sign_in(self._platform.session_id(), me, self._clock.now())
+        waiting = [
+            entry.id
+            for entry in self._outbox.entries()
+            if entry.person == me and entry.state is not EntryState.REFUSED
+        ]
+        self._outbox.renew_grants(me, {one: session.grant.for_order(one) for one in waiting})
+        self._wake()
+
+    def sign_out(self) -> None:
+        """Forget the person; what she ordered goes on by the grants in the outbox."""
+        session = self._desk.current()
+        if session is not None:
+            self._outbox.set_standing(session.person.username, None, self._clock.now())
+        self._machine.sign_out(self._platform.session_id())
+        self._desk.sign_out(self._client, self._registered())
+        self._targets.forget()
+        self._wake()
+
+    # --- cards ----------------------------------------------------------------------------------------
+
+    def _find(self, card_id: str) -> tuple[Acquisition | None, Entry | None, OrderState | None]:
+        found = self._machine.acquisition(card_id)
+        entry = newest_entries(self._outbox.entries()).get(card_id)
+        if entry is not None:
+            return found, entry, self._machine.order(str(entry.id))
+        if found is None:
+            order = self._machine.order(card_id)
+            if order is None:
+                raise NoSuchCard(remedy="Look again: the list has changed.")
+            return None, None, order
+        orders = [
+            order
+            for order in self._machine.orders(found.first_seen_at)
+            if (order.share, order.path) == (found.share, found.path)
+        ]
+        return found, None, max(orders, key=lambda order: order.created_at, default=None)
+
+    def _require_mine(self, owner: str) -> None:
+        person = self._desk.require().person
+        if owner and owner != person.username and not person.is_staff:
+            raise NotYours(f"It is {owner}'s.", remedy=f"Ask {owner} or the platform staff.")
+
+    def _override(self, card_id: str, override: Override) -> None:
+        found, entry, _order = self._find(card_id)
+        if found is None:
+            raise NoSuchCard(remedy="Look again: the list has changed.")
+        self._require_mine(entry.person if entry else found.person_then)
+        self._machine.override(found.id, override, self._clock.now())
+        self._look_at(found.share, found.path)
+        self._wake()
+
+    def _choose_target(self, command: commands.ChooseTarget) -> None:
+        session = self._desk.require()
+        me = session.person.username
+        found, entry, order = self._find(command.card_id)
+        owner = order.person if order else entry.person if entry else found.person_then if found else ""
+        self._require_mine(owner)
+        self._outbox.note_recent(me, command.target, self._clock.now())
+        if command.from_now_on:
+            self._outbox.set_standing(me, command.target, self._clock.now())
+        live = order is not None and order.stage not in ENDED
+        refused = entry is not None and entry.state is EntryState.REFUSED
+        if (entry is not None or live) and not refused and not (order and not live):
+            self._command(
+                command.card_id,
+                CommandRequest(id=uuid4(), kind=CommandKind.RETARGET, target=command.target),
+            )
+            return
+        if found is None:
+            raise NoSuchCard(remedy="The data is not on the share any more.")
+        if refused and live and entry is not None:
+            # The bridge has the order but refused its manifest: that place has to be free first.
+            self._command_for(entry.id, CommandRequest(id=uuid4(), kind=CommandKind.CANCEL))
+        self._order(found, command.target, command.import_again)
+
+    def _order(self, found: Acquisition, target: Target, import_again: bool) -> None:
+        order_id = self._clerk.order(found, target, import_again=import_again)
+        self._wait(order_id)
+
+    def _cancel(self, card_id: str) -> None:
+        _found, entry, order = self._find(card_id)
+        owner = order.person if order else entry.person if entry else ""
+        self._require_mine(owner)
+        if entry is not None and entry.state is EntryState.REFUSED and order is None:
+            self._outbox.set_state(entry.id, EntryState.WITHDRAWN)
+            self._wake()
+            return
+        self._command(card_id, CommandRequest(id=uuid4(), kind=CommandKind.CANCEL))
+
+    def _retry(self, card_id: str) -> None:
+        _found, entry, order = self._find(card_id)
+        if entry is not None and entry.state is EntryState.REFUSED:
+            self._require_mine(entry.person)
+            self._outbox.set_state(entry.id, EntryState.NEW if order is None else EntryState.ACCEPTED)
+            self._wait(entry.id)
+            return
+        self._command(card_id, CommandRequest(id=uuid4(), kind=CommandKind.RETRY))
+
+    def _command(self, card_id: str, request: CommandRequest) -> None:
+        _found, entry, order = self._find(card_id)
+        self._require_mine(order.person if order else entry.person if entry else "")
+        if entry is not None:
+            self._command_for(entry.id, request)
+        elif order is not None:
+            # Ordered by another Windows user of this machine: she commands with her own token.
+            token = self._desk.require().token
+            self._client.command(
+                order.id, request, Credentials(workstation=self._workstation(), bearer=token)
+            )
+        else:
+            raise NoSuchCard("There is no order yet.", remedy="Choose a target first.")
+
+    def _command_for(self, order_id: UUID, request: CommandRequest) -> None:
+        self._outbox.add_command(order_id, request, self._clock.now())
+        self._wait(request.id)
+
+    def _wait(self, key: UUID) -> None:
+        """Wait a while for the bridge's answer; without one the outbox keeps it and the card says so."""
+        answer: Future[None] = self._sender.answer_for(key)
+        self._wake()
+        try:
+            answer.result(ANSWER_SECONDS)
+        except FutureTimeout:
+            log.info("%s: no answer yet, kept in the outbox", key)
+
+    # --- room on the buffer ---------------------------------------------------------------------------
+
+    def _free(self, card_ids: tuple[str, ...]) -> freeing.Freed:
+        total = freeing.Freed()
+        for card_id in card_ids:
+            done = self._free_one(card_id)
+            total.paths += done.paths
+            total.skipped |= done.skipped
+        self._look_now()
+        if total.skipped and not total.paths:
+            path, reason = next(iter(total.skipped.items()))
+            more = f" ({len(total.skipped)} files stay)" if len(total.skipped) > 1 else ""
+            raise freeing.NotReleased(
+                f"{path}: {reason}{more}.",
+                title="Nothing was deleted",
+                remedy="Ask the platform staff if the data on the share should have been the same.",
+            )
+        return total
+
+    def _free_one(self, card_id: str) -> freeing.Freed:
+        _found, entry, order = self._find(card_id)
+        if order is None:
+            raise freeing.NotReleased("There is no order for it.")
+        self._require_mine(order.person)
+        place = self._places().get(order.share)
+        if place is None or place.share.deletion is not DeletionMode.AGENT:
+            raise freeing.NotReleased(
+                "On this share the storage staff delete.",
+                code="deletion_is_storages",
+                title="This share's data is deleted by storage staff",
+                remedy="Nothing to do.",
+            )
+        del entry
+        release = self._client.release(order.id, Credentials(workstation=self._workstation()))
+        done = freeing.free(
+            release,
+            place.share,
+            self._platform.long_path(place.top),
+            order.path,
+            self._clock.now,
+            lambda freed: self._outbox.put_freed(order.id, freed.report().model_dump_json()),
+        )
+        log.info("order %s: %d files freed, %d stay", order.id, len(done.paths), len(done.skipped))
+        self._wake()
+        return done
