@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from PySide6.QtCore import QMessageLogContext, QtMsgType, qInstallMessageHandler
 from PySide6.QtGui import QGuiApplication
 
 from agent.__main__ import make_engine, read_settings
@@ -66,11 +67,18 @@ def by_hand(site: LoopbackSite) -> str:
     )
 
 
+def quieter(_kind: QtMsgType, _context: QMessageLogContext, text: str) -> None:
+    """Qt's messages on stderr, but for what the offscreen platform cannot do and nobody can see there."""
+    if not text.startswith("This plugin does not support"):
+        print(text, file=sys.stderr)
+
+
 def run(options: argparse.Namespace, telling: Telling, top: Path) -> dict[str, Any]:
     """Bring the site up, tell the story, and let the site go or keep it."""
     with LoopbackSite(top / "site") as site:
         telling.say(f"sandbox OMERO, rsync daemon and bridge run ({telling.seconds:.1f} s to start)")
         site.write_agent_settings(WORKSTATION)
+        qInstallMessageHandler(quieter)
         desktop = Desktop()
         app = make_qt_application(["omero-ferry"], desktop)
         settings = read_settings(site.agent_settings)

@@ -5,6 +5,8 @@ It notes size and SHA-1 of everything it wrote; the verdict is later held agains
 
 from __future__ import annotations
 
+import argparse
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -139,3 +141,59 @@ def plate_like(
     companion.write_text(_companion(names, side), encoding="utf-8")
     notes.take(share, companion)
     notes.last_byte_at[folder.relative_to(share).as_posix()] = time.time()
+
+
+def read_notes(path: Path) -> Notes:
+    """Read what another process noted."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return Notes(
+        {name: (int(size), str(sha1)) for name, (size, sha1) in found["files"].items()},
+        {name: float(at) for name, at in found["last_byte_at"].items()},
+    )
+
+
+def main() -> None:
+    """Both acquisitions at once, as a process of its own: `python -m tests.demo.microscope --help`."""
+    parser = argparse.ArgumentParser(prog="python -m tests.demo.microscope", description=__doc__)
+    parser.add_argument("--share", type=Path, required=True, help="top of the buffer share")
+    parser.add_argument("--time-lapse", required=True, help="path of the OME-TIFF below the share")
+    parser.add_argument("--plate", required=True, help="path of the folder below the share")
+    parser.add_argument("--notes", type=Path, required=True, help="where to write what was written (JSON)")
+    parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--side", type=int, default=1024, help="pixels of a frame's side")
+    parser.add_argument("--fields", type=int, default=96)
+    parser.add_argument("--field-side", type=int, default=256)
+    parser.add_argument("--seconds", type=float, default=9.0, help="how long to take, about")
+    chosen = parser.parse_args()
+    notes = Notes()
+    never = threading.Event()
+    share: Path = chosen.share
+    plate = threading.Thread(
+        target=plate_like,
+        args=(share, share / chosen.plate, notes),
+        kwargs={
+            "fields": chosen.fields,
+            "side": chosen.field_side,
+            "seconds": chosen.seconds,
+            "stop": never,
+        },
+    )
+    plate.start()
+    time_lapse(
+        share,
+        share / chosen.time_lapse,
+        notes,
+        frames=chosen.frames,
+        side=chosen.side,
+        seconds=chosen.seconds,
+        stop=never,
+    )
+    plate.join()
+    text = json.dumps({"files": notes.files, "last_byte_at": notes.last_byte_at})
+    half = chosen.notes.with_suffix(".half")
+    half.write_text(text, encoding="utf-8")
+    half.replace(chosen.notes)
+
+
+if __name__ == "__main__":
+    main()

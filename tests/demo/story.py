@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,11 @@ from tests.checker import disk
 from tests.checker import omero as checker_omero
 from tests.checker.verdict import Places, Verdict, judge
 from tests.demo.hands import Experimenter
-from tests.demo.microscope import Notes, plate_like, time_lapse
+from tests.demo.microscope import Notes, read_notes
 from tests.demo.report import Telling, megabytes
 from tests.demo.watcher import ImageWatcher
-from tests.loopback.site import LoopbackSite
+from tests.loopback.processes import Program, python_module
+from tests.loopback.site import PROJECT, LoopbackSite
 
 PERSON = "alice"
 TIME_LAPSE = "embryo-stack_03.ome.tif"
@@ -53,7 +53,6 @@ class Story:
     telling: Telling
     size: Size = REAL
     notes: Notes = field(default_factory=Notes)
-    stop: threading.Event = field(default_factory=threading.Event)
 
     def tell(self) -> dict[str, Any]:
         """Run it to its end and return the result for JSON; ``ok`` says whether all of it holds.
@@ -100,7 +99,8 @@ class Story:
                 picture="3-a-new-dataset",
             )
             say("tagged the plate; its dataset is new")
-            writer.join(60)
+            hands.wait_until(self._notes_file.exists, 60, f"the microscope's end: {writer.tail(5)}")
+            self.notes = read_notes(self._notes_file)
             say(f"the last byte is written: {len(self.notes.files)} files, {megabytes(self._written())}")
             moving = (CardState.COPYING, CardState.CHECKING, CardState.IMPORTING)
             hands.wait_until(
@@ -124,44 +124,38 @@ class Story:
                 )
             hands.picture("6-freed")
         finally:
-            self.stop.set()
-            writer.join(30)
+            writer.stop()
             watcher.stop()
         after = self._judge(staged)
         return self._result(before, after, watcher)
 
     # --- the microscope -------------------------------------------------------------------------------
 
-    def _microscope(self) -> threading.Thread:
-        size, top = self.size, self.site.buffer
+    def _microscope(self) -> Program:
+        size = self.size
+        program = Program(
+            "microscope",
+            python_module(
+                "tests.demo.microscope",
+                f"--share={self.site.buffer}",
+                f"--time-lapse={PERSON}/{TIME_LAPSE}",
+                f"--plate={PERSON}/{PLATE}",
+                f"--notes={self._notes_file}",
+                f"--frames={size.frames}",
+                f"--side={size.side}",
+                f"--fields={size.fields}",
+                f"--field-side={size.field_side}",
+                f"--seconds={size.seconds}",
+            ),
+            self.site.top / "logs" / "microscope.log",
+            {"PYTHONPATH": str(PROJECT)},
+        )
+        program.start(lambda: True)
+        return program
 
-        def write() -> None:
-            folder = top / PERSON
-            second = threading.Thread(
-                target=plate_like,
-                args=(top, folder / PLATE, self.notes),
-                kwargs={
-                    "fields": size.fields,
-                    "side": size.field_side,
-                    "seconds": size.seconds,
-                    "stop": self.stop,
-                },
-            )
-            second.start()
-            time_lapse(
-                top,
-                folder / TIME_LAPSE,
-                self.notes,
-                frames=size.frames,
-                side=size.side,
-                seconds=size.seconds,
-                stop=self.stop,
-            )
-            second.join()
-
-        thread = threading.Thread(target=write, name="microscope")
-        thread.start()
-        return thread
+    @property
+    def _notes_file(self) -> Path:
+        return self.site.top / "microscope.json"
 
     def _written(self) -> int:
         return sum(size for size, _sha1 in self.notes.files.values())
@@ -191,7 +185,7 @@ class Story:
         return self._all(hands, PROVEN)
 
     def _orders(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(self.site.ferry_bridge("orders", "--json"))
+        found: list[dict[str, Any]] = json.loads(self.site.ferry_bridge("orders", "--all", "--json"))
         return found
 
     # --- judging --------------------------------------------------------------------------------------
