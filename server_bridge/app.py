@@ -15,6 +15,7 @@ from server_bridge.api import (
     health,
     orders,
     problems,
+    receipts,
     releases,
     session,
     status,
@@ -31,7 +32,7 @@ from server_bridge.human import version
 from server_bridge.orders import feed
 from server_bridge.orders.models import utcnow
 
-ROUTERS = (session, workstation, targets, changes, orders, releases, health, status)
+ROUTERS = (session, workstation, targets, changes, orders, receipts, releases, health, status)
 EXTRA_OMERO_SECONDS = 15.0
 """Beside one call's limit: a question is a login and a few calls."""
 

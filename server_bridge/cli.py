@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from server_bridge.operations import check_config, order_commands, release_list, staff_commands
+from server_bridge.operations import (
+    backup,
+    check_config,
+    order_commands,
+    prove,
+    receipt_export,
+    release_list,
+    staff_commands,
+)
 from server_bridge.operations.terminal import SiteOption, say, say_json, told
 
 app = typer.Typer(
@@ -24,6 +32,10 @@ app.command("workstations")(staff_commands.workstations)
 app.add_typer(staff_commands.workstation_app, name="workstation")
 app.add_typer(staff_commands.session_app, name="session")
 app.command("releases")(release_list.releases)
+order_commands.order_app.command("receipts")(receipt_export.receipts)
+app.command("prove")(prove.prove)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 
 
 def _version(wanted: bool) -> None:

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from sqlalchemy import select
 
 from server_bridge.api.dependencies import CallerDep, Parts, PartsDep, SomebodyDep
 from server_bridge.api.targets import check_target
@@ -20,13 +19,12 @@ from server_bridge.contract import (
     ManifestAccepted,
     OrderIntent,
     OrderState,
-    ReceiptList,
 )
 from server_bridge.errors import BadRequest
 from server_bridge.observability import get_logger
 from server_bridge.orders import commands, intake, manifest_reader, manifests, view
 from server_bridge.orders.callers import Caller, require_command
-from server_bridge.orders.models import Order, OrderFile
+from server_bridge.orders.models import Order
 
 router = APIRouter(prefix="/v1/orders", tags=["orders"])
 log = get_logger("ferry.api")
@@ -154,14 +152,3 @@ def get_order(order_id: UUID, parts: PartsDep, caller: SomebodyDep) -> OrderStat
     with parts.store.read() as session:
         order = intake.find_visible(session, order_id, caller)
         return view.states(session, parts.site, [order], caller)[0]
-
-
-@router.get("/{order_id}/receipts")
-def receipts(order_id: UUID, parts: PartsDep, caller: SomebodyDep) -> ReceiptList:
-    """What became of each file."""
-    with parts.store.read() as session:
-        order = intake.find_visible(session, order_id, caller)
-        rows = session.scalars(
-            select(OrderFile).where(OrderFile.order_id == order.id).order_by(OrderFile.path)
-        )
-        return ReceiptList(order_id=order_id, receipts=tuple(view.receipt(row) for row in rows))

@@ -49,6 +49,8 @@ class FileProof:
     links: int
     original_file_id: int
     managed_path: str
+    rule: str = ""
+    """What stands in for the staged name, where the two names are not one any more (pipeline.reproof)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from server_bridge.omero.proof import FileProblem, FileProof, prove_file
 from server_bridge.omero.receipts import FilesetInfo, filesets_by_id
 from server_bridge.orders import stages
 from server_bridge.orders.models import ImportUnit, Order, OrderFile, utcnow
+from server_bridge.pipeline import reproof
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.places import OrderPlaces
 from server_bridge.pipeline.steps.units import require_all_covered
@@ -67,6 +68,8 @@ def judge_files(
 ) -> tuple[dict[str, FileProof], dict[str, FileProblem]]:
     """Proof or problem of each file, by path. Looks at both names on disk; asks OMERO nothing.
 
+    A file that was found to hold other bytes is read again, completely.
+
     Args:
         order: gives person and group that must own the filesets.
         units: with their fileset ids.
@@ -110,6 +113,10 @@ def judge_files(
             file.sha1,
             held,
         )
+        if file.rule == reproof.DOUBTED:
+            found = reproof.read_again(file, staged, held)
+        elif isinstance(found, FileProblem):
+            found = reproof.by_receipt(file, staged, found, held)
         if isinstance(found, FileProof):
             proofs[file.path] = found
         else:
@@ -156,7 +163,7 @@ def _note(attempt: Attempt, units: Sequence[ImportUnit], proofs: Mapping[str, Fi
             .where(table.c.order_id == order.id, table.c.path == bindparam("key"))
             .values(
                 status=ReceiptStatus.PROVEN.value,
-                rule="",
+                rule=bindparam("stands_in"),
                 fileset_id=bindparam("fileset"),
                 original_file_id=bindparam("original_file"),
                 omero_sha1=bindparam("digest"),
@@ -174,6 +181,7 @@ def _note(attempt: Attempt, units: Sequence[ImportUnit], proofs: Mapping[str, Fi
                     "managed": proof.managed_path,
                     "on_device": proof.device,
                     "on_inode": proof.inode,
+                    "stands_in": proof.rule,
                 }
                 for path, proof in proofs.items()
             ],
