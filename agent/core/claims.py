@@ -7,7 +7,8 @@ the bridge, which knows the folder rules and decides.
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from agent.core.acquisition import Acquisition
@@ -17,6 +18,26 @@ class Claim(StrEnum):
     MINE = "mine"
     UNCLAIMED = "unclaimed"
     SOMEBODY_ELSES = "somebody-elses"
+
+
+WRITTEN_SLACK = timedelta(minutes=2)
+"""How far the storage's clock may be from this machine's."""
+
+
+def person_at_first_sight(present: Mapping[str, datetime], newest_write_at: datetime | None) -> str:
+    """Who is taken to have made what is seen for the first time; empty where that is not sure.
+
+    Args:
+        present: Who is signed in at this machine, and since when.
+        newest_write_at: The newest modification time in it. What was written before she signed in is found
+            late (a new installation, a share that was away), and is not hers for being found now.
+    """
+    if len(present) != 1:
+        return ""
+    person, since = next(iter(present.items()))
+    if newest_write_at is not None and newest_write_at < since - WRITTEN_SLACK:
+        return ""
+    return person
 
 
 def whose(person_then: str, ordered_by: str, me: str) -> Claim:

@@ -255,8 +255,8 @@ class Clerk:
             return
         if manifests.has_news(manifest.body, built.body):
             # OMERO holds what was sealed; what changed or came later is a new acquisition that says so.
-            present = self._machine.present(self._clock.now())
-            self._machine.succeed(found, next(iter(present)) if len(present) == 1 else "", self._clock.now())
+            now = self._clock.now()
+            self._machine.succeed(found, claims.person_at_first_sight(self._machine.present(now), None), now)
         else:
             self._compared.add((entry.id, built.content))
 

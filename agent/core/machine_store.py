@@ -192,12 +192,13 @@ class MachineStore:
         with self._database.write() as connection:
             connection.execute("DELETE FROM presence WHERE session = ?", (session,))
 
-    def present(self, now: datetime) -> frozenset[str]:
-        """Who is signed in at this machine, over all its sessions."""
+    def present(self, now: datetime) -> dict[str, datetime]:
+        """Who is signed in at this machine, over all its sessions, and since when."""
         rows = self._database.connection().execute(
-            "SELECT DISTINCT username FROM presence WHERE seen_at >= ?", (to_text(now - PRESENCE_LEASE),)
+            "SELECT username, MIN(since) AS since FROM presence WHERE seen_at >= ? GROUP BY username",
+            (to_text(now - PRESENCE_LEASE),),
         )
-        return frozenset(row["username"] for row in rows)
+        return {row["username"]: datetime.fromisoformat(row["since"]) for row in rows}
 
     # --- the bridge's orders --------------------------------------------------------------------------
 

@@ -14,12 +14,14 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from uuid import uuid4
 
 from agent.core import listing
 from agent.core.acquisition import Acquisition, Found, discover, ignored_names, is_missing, root_of
+from agent.core.claims import person_at_first_sight
 from agent.core.clock import Clock
 from agent.core.errors import ShareAway
 from agent.core.machine_store import MachineStore
@@ -219,11 +221,20 @@ class ShareScanner:
             ):
                 due.append(path)
 
-        def least_lately(path: str) -> tuple[bool, float]:
+        def order(path: str) -> tuple[bool, float]:
+            """What is being written first, of that the least lately looked at; unknown ones are new."""
             tracked = self._tracked.get(path)
-            return (tracked is None or not self._is_hot(tracked), tracked.looked_at if tracked else 0.0)
+            if tracked is None:
+                return (False, float("-inf"))
+            return (not self._is_hot(tracked), tracked.looked_at)
 
-        return sorted(due, key=least_lately)
+        due.sort(key=order)
+        # However much is hot, one of the others gets its look in every pass.
+        cold = next((path for path in due if order(path)[0]), None)
+        if cold is not None:
+            due.remove(cold)
+            due.insert(min(1, len(due)), cold)
+        return due
 
     def _look_around(self, tier: Tier, found: Found, hints: set[str]) -> _Pass:
         result = _Pass()
@@ -321,14 +332,14 @@ class ShareScanner:
         now = self._clock.now()
         look = Look(at, now, seen.fingerprint)
         if before is None:
-            present = self._store.present(now)
+            written = datetime.fromtimestamp(min(seen.newest_mtime_ns / 1e9, 4e9), UTC)
             row = Acquisition(
                 id=str(uuid4()),
                 share=self.share.id,
                 path=path,
                 kind=kind,
                 first_seen_at=now,
-                person_then=next(iter(present)) if len(present) == 1 else "",
+                person_then=person_at_first_sight(self._store.present(now), written),
                 file_count=0,
                 size_bytes=0,
                 last_change_at=now,

@@ -356,7 +356,7 @@ def test_a_workstation_that_is_not_approved_scans_nothing_and_says_so(bench: Ben
     assert bench.snapshot.log_off.may is LogOff.NO and "approved" in bench.snapshot.log_off.detail
     bench.stub.approved = True
     done(bench.engine.submit(commands.LookNow()))
-    bench.wait_for("run16", lambda card: card.state is CardState.UNCLAIMED, "it is found")
+    bench.wait_for("run16", lambda card: card.state is CardState.NEEDS_TARGET, "it is found")
 
 
 def test_a_share_that_goes_away_takes_nothing_off_the_list_and_no_promise_is_made(bench: Bench) -> None:

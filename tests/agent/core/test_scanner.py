@@ -251,10 +251,18 @@ def test_who_was_signed_in_is_noted_and_never_guessed(scene: Scene) -> None:
     }
 
 
+def test_what_was_written_before_she_signed_in_is_not_hers_for_being_found_now(scene: Scene) -> None:
+    scene.store.sign_in("session-1", "alice", scene.clock.now())
+    old = scene.write("old/a.tif")
+    before = scene.clock.now().timestamp() - 3600
+    os.utime(old, (before, before))
+    assert scene.look()["old"].person_then == ""
+
+
 def test_a_crashed_session_is_not_present_for_ever(scene: Scene) -> None:
     scene.store.sign_in("session-1", "alice", scene.clock.now())
     scene.clock.pass_time(600)
-    assert scene.store.present(scene.clock.now()) == frozenset()
+    assert scene.store.present(scene.clock.now()) == {}
 
 
 def test_a_restart_keeps_ids_verdicts_and_the_rest_it_had(scene: Scene) -> None:
