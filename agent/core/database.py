@@ -6,6 +6,7 @@ cut. Several processes (one per Windows session) may use the machine's file at o
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -44,6 +45,8 @@ class Database:
         self._all: list[sqlite3.Connection] = []
         self._guard = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
+        # SQLite gives its log files the mode of the file itself, so it is made private before it is opened.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._migrate(migrations)
 
     def connection(self) -> sqlite3.Connection:

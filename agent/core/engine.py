@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -259,16 +260,19 @@ class Engine:
             runners = list(self._runners.values())
         for runner in runners:
             runner.stop()
+        self._sender.stop_waiting()
         self._commands.shutdown(wait=False, cancel_futures=True)
         self.targets.close()
         self._client.close()
         ended = True
         if self._started:
+            deadline = time.monotonic() + STOP_SECONDS
             for runner in runners:
-                runner.join(STOP_SECONDS)
+                runner.join(max(0.1, deadline - time.monotonic()))
             for name, worker in self._workers.items():
                 # The feed is in a long poll; its thread is a daemon and writes nothing without an answer.
-                ended = worker.join(0.2 if name == "feed" else STOP_SECONDS) and ended
+                patience = 0.2 if name == "feed" else max(0.1, deadline - time.monotonic())
+                ended = worker.join(patience) and ended
             self._machine.sign_out(self._platform.session_id())
         if ended:
             self._machine.close()

@@ -54,8 +54,7 @@ class FeedPoller:
         workstation = self._workstation()
         if not workstation:
             return 0.5
-        # Another session of this machine may have moved the shared cursor; each process reads it once and
-        # then follows its own, since what it has not seen itself it still has in the shared file.
+        # The cursor is the machine's: what another session's agent has read is in the shared file already.
         cursor = int(self._machine.fact(CURSOR_FACT) or 0)
         try:
             page = self._client.changes(

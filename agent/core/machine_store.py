@@ -10,6 +10,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -63,6 +64,12 @@ def _acquisition(row: sqlite3.Row) -> Acquisition:
         problem=row["problem"],
         successor_of=row["successor_of"],
     )
+
+
+@lru_cache(maxsize=2048)
+def _order_state(text: str) -> OrderState:
+    """The window's thread reads the same states every second."""
+    return OrderState.model_validate_json(text)
 
 
 class MachineStore:
@@ -223,7 +230,7 @@ class MachineStore:
         rows = self._database.connection().execute(
             "SELECT state FROM orders WHERE updated_at >= ? ORDER BY updated_at DESC", (to_text(since),)
         )
-        return [OrderState.model_validate_json(row["state"]) for row in rows]
+        return [_order_state(row["state"]) for row in rows]
 
     def order(self, order_id: str) -> OrderState | None:
         """One order as the bridge last told it."""
@@ -232,7 +239,7 @@ class MachineStore:
             .execute("SELECT state FROM orders WHERE id = ?", (order_id,))
             .fetchone()
         )
-        return OrderState.model_validate_json(row["state"]) if row else None
+        return _order_state(row["state"]) if row else None
 
     def forget_order(self, order_id: str) -> None:
         """The bridge does not know it (any more)."""

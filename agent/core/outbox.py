@@ -11,6 +11,7 @@ import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -64,7 +65,8 @@ class Entry:
     acquisition: str
     person: str
     intent: OrderIntent
-    grant: str
+    sealed_grant: bytes
+    """Only :meth:`Outbox.grant_of` opens it, when it is sent."""
     state: EntryState
     reason: Reason | None
     tries: int
@@ -77,7 +79,7 @@ class Entry:
     """When the bridge confirmed that manifest."""
 
     def __repr__(self) -> str:
-        """Without the grant: an entry may end up in a log."""
+        """Short, and without the grant: an entry may end up in a log."""
         return f"Entry({self.id}, {self.person}, {self.intent.share}:{self.intent.path}, {self.state.value})"
 
 
@@ -100,6 +102,12 @@ class StoredCommand:
     order_id: UUID
 
 
+@lru_cache(maxsize=1024)
+def _intent(text: str) -> OrderIntent:
+    """Intents never change once written, and the window's thread reads them every second."""
+    return OrderIntent.model_validate_json(text)
+
+
 class Outbox(Habits):
     """The person's file. Callers wake the sender after they wrote something."""
 
@@ -118,8 +126,8 @@ class Outbox(Habits):
             id=UUID(row["id"]),
             acquisition=row["acquisition"],
             person=row["person"],
-            intent=OrderIntent.model_validate_json(row["intent"]),
-            grant=self._platform.unprotect(row["grant"]).decode(),
+            intent=_intent(row["intent"]),
+            sealed_grant=row["grant"],
             state=EntryState(row["state"]),
             reason=Reason.model_validate_json(row["reason"]) if row["reason"] else None,
             tries=row["tries"],
@@ -154,6 +162,14 @@ class Outbox(Habits):
                     to_text(now),
                 ),
             )
+
+    def grant_of(self, entry: Entry) -> str:
+        """The bearer value of one order.
+
+        Raises:
+            OSError: where another user or machine sealed it (a copied profile).
+        """
+        return self._platform.unprotect(entry.sealed_grant).decode()
 
     def entries(self) -> list[Entry]:
         """Every order that was not withdrawn, oldest first."""
@@ -192,7 +208,8 @@ class Outbox(Habits):
         with self._database.write() as connection:
             for order_id, grant in grant_for.items():
                 connection.execute(
-                    "UPDATE orders SET grant = ? WHERE id = ? AND person = ?",
+                    "UPDATE orders SET grant = ?, reason = CASE state WHEN 'refused' THEN reason END"
+                    " WHERE id = ? AND person = ?",
                     (self._platform.protect(grant.encode()), str(order_id), person),
                 )
 

@@ -18,11 +18,22 @@ from agent.core.clock import Clock
 from agent.core.errors import AgentError, BridgeAway, BridgeRefused
 from agent.core.machine_store import MachineStore
 from agent.core.outbox import Entry, EntryState, Outbox, StoredCommand, StoredManifest
-from server_bridge.contract import CommandKind, FreedReport, OrderState, Reason, Stage
+from server_bridge.contract import CommandKind, FreedReport, OrderState, Problem, Reason, Stage
 
 log = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS = 1.0
 ENDED = frozenset({Stage.RETIRED, Stage.CANCELLED, Stage.DISCARDED})
+
+
+class GrantUnreadable(BridgeRefused):
+    """The grant cannot be opened here; to the order it is the same as one that the bridge refused."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(
+            Problem(
+                status=401, code=reason.code, title=reason.title, detail=reason.detail, remedy=reason.remedy
+            )
+        )
 
 
 class Sender:
@@ -61,6 +72,13 @@ class Sender:
         """
         with self._lock:
             return self._waiting.setdefault(key, Future())
+
+    def stop_waiting(self) -> None:
+        """The agent ends: whoever waits for an answer goes on without; the outbox keeps everything."""
+        with self._lock:
+            keys = list(self._waiting)
+        for key in keys:
+            self._answer(key, None)
 
     def bridge_answers(self) -> None:
         """Somebody reached the bridge: wait no longer."""
@@ -114,7 +132,12 @@ class Sender:
         return 30.0
 
     def _credentials(self, entry: Entry) -> Credentials:
-        return Credentials(workstation=self._workstation(), bearer=entry.grant)
+        try:
+            grant = self._outbox.grant_of(entry)
+        except OSError as error:
+            # A profile copied from another machine: her next sign-in gives the order a new grant.
+            raise GrantUnreadable(sign_in_again(entry.person)) from error
+        return Credentials(workstation=self._workstation(), bearer=grant)
 
     def _send_everything(self) -> None:
         self._send_commands()

@@ -51,7 +51,7 @@ ENTRY = Entry(
     acquisition="acq",
     person="alice",
     intent=OrderIntent(share="scope1", path="alice/run1", kind=AcquisitionKind.FOLDER, target=TARGET),
-    grant="g",
+    sealed_grant=b"g",
     state=EntryState.ACCEPTED,
     reason=None,
     tries=1,

@@ -203,6 +203,65 @@ def test_signing_out_strands_nothing_and_leaves_no_secret(bench: Bench) -> None:
                 assert token.encode() not in content and key.encode() not in content, file
 
 
+def test_an_order_whose_grant_was_revoked_waits_for_its_person_and_then_goes_on(bench: Bench) -> None:
+    started(bench)
+    sign_in(bench)
+    bench.stub.refuse = lambda seen: Refusal(503) if seen.method == "PUT" else None
+    bench.write("alice/run20/a.tif")
+    card = bench.wait_for("run20", lambda card: card.state is CardState.NEEDS_TARGET, "finished")
+    done(bench.engine.submit(commands.ChooseTarget(card.id, TARGET)))
+    bench.stub.sessions.clear()
+    bench.stub.refuse = lambda _seen: None
+    asked = bench.wait_for("run20", lambda card: card.state is CardState.ATTENTION, "it asks her back")
+    assert asked.reason is not None and asked.reason.code == "not_signed_in"
+    assert bench.snapshot is not None and bench.snapshot.log_off.may is LogOff.NO
+    sign_in(bench)
+    order = order_of(bench, "run20")
+    assert until(lambda: bench.stub.sealed(order), "sealed")
+
+
+def test_data_that_is_in_omero_already_goes_again_only_by_consent(bench: Bench) -> None:
+    def refuse(seen: Seen) -> Refusal | None:
+        if seen.path.endswith("/manifest"):
+            intent = bench.stub.intents[seen.path.split("/")[3]]
+            if not intent["import_again"]:
+                return Refusal(409, "already_imported", "This data is in OMERO already")
+        return None
+
+    bench.stub.refuse = refuse
+    started(bench)
+    sign_in(bench)
+    bench.write("alice/run21/a.tif")
+    card = bench.wait_for("run21", lambda card: card.state is CardState.NEEDS_TARGET, "finished")
+    done(bench.engine.submit(commands.ChooseTarget(card.id, TARGET)))
+    refused = bench.wait_for("run21", lambda card: card.state is CardState.REFUSED, "refused")
+    assert refused.reason is not None and refused.reason.code == "already_imported"
+    done(bench.engine.submit(commands.ChooseTarget(card.id, TARGET, import_again=True)))
+    bench.wait_for("run21", lambda card: card.state is CardState.QUEUED, "queued")
+    stages = sorted(order["stage"] for order in bench.stub.orders.values())
+    assert stages == ["accepted", "cancelled"]
+
+
+def test_the_target_tree_is_there_offline_and_is_each_persons_own(bench: Bench) -> None:
+    started(bench)
+    sign_in(bench)
+    targets = bench.engine.targets
+    assert [group.name for group in targets.groups()] == ["Cytoskeleton"]
+    online = targets.containers(3, "dataset").result(20)
+    assert online.items[0].name == "embryos" and targets.tags(3, "").result(20).items == ("LifeAct",)
+    bench.engine.stop()
+    bench.stub.stop()
+    bench.new_engine().start()
+    offline = bench.engine.targets
+    assert offline.containers(3, "dataset").result(20) == online
+    with pytest.raises(AgentError, match="bridge_away"):
+        offline.containers(3, "dataset", query="something never asked").result(20)
+    done(bench.engine.submit(commands.SignOut()))
+    with pytest.raises(AgentError, match="not_signed_in"):
+        offline.containers(3, "dataset").result(20)
+    assert offline.groups() == () and offline.recents() == ()
+
+
 def test_offline_orders_survive_a_restart_and_go_out_when_the_bridge_is_back(bench: Bench) -> None:
     started(bench)
     sign_in(bench)

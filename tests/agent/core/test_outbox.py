@@ -66,13 +66,19 @@ def test_a_kill_in_the_middle_of_writing_loses_nothing_that_was_promised(tmp_pat
     entries = {entry.id: entry for entry in outbox.entries()}
     for order_id, what in promised:
         entry = entries[UUID(order_id)]
-        assert entry.state is EntryState.NEW and entry.grant == f"grant-of-{order_id}"
+        assert entry.state is EntryState.NEW and outbox.grant_of(entry) == f"grant-of-{order_id}"
         if what == "manifest":
             manifest = outbox.manifest(entry.id)
             assert manifest is not None and manifest.body == b"b" * 5000
     connection = sqlite3.connect(tmp_path / "outbox.sqlite3")
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
+
+
+def test_the_file_with_grants_is_its_owners_alone(tmp_path: Path, outbox: Outbox) -> None:
+    outbox.add(uuid4(), "acq", "alice", intent(), "grant", NOW)
+    for file in tmp_path.glob("outbox.sqlite3*"):
+        assert file.stat().st_mode & 0o077 == 0, file
 
 
 def test_every_commit_waits_for_the_disk(outbox: Outbox) -> None:
