@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shutil
 import signal
@@ -79,6 +80,11 @@ def run(options: argparse.Namespace, telling: Telling, top: Path) -> dict[str, A
         telling.say(f"sandbox OMERO, rsync daemon and bridge run ({telling.seconds:.1f} s to start)")
         site.write_agent_settings(WORKSTATION)
         qInstallMessageHandler(quieter)
+        logging.basicConfig(
+            filename=site.top / "logs" / "agent.log",
+            level=logging.INFO,
+            format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        )
         desktop = Desktop()
         app = make_qt_application(["omero-ferry"], desktop)
         settings = read_settings(site.agent_settings)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEventLoop, Qt, QTimer
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QDialog
 
@@ -21,6 +21,13 @@ AnyDialog = TypeVar("AnyDialog", bound=QDialog)
 
 class DemoError(RuntimeError):
     """Something the demo waited for did not happen; the text says what was seen instead."""
+
+
+def let_it_live(milliseconds: int) -> None:
+    """Run Qt's loop. Not QTest.qWait: it keeps Python's lock, and the engine's threads would stand still."""
+    loop = QEventLoop()
+    QTimer.singleShot(milliseconds, loop.quit)
+    loop.exec()
 
 
 class Experimenter:
@@ -47,7 +54,7 @@ class Experimenter:
         while not condition():
             if time.monotonic() > deadline:
                 raise DemoError(f"{what} did not happen within {seconds:.0f} s. {self._cards()}")
-            QTest.qWait(50)
+            let_it_live(50)
             if self.on_look is not None and self.snapshot is not None:
                 self.on_look(self.snapshot)
 
@@ -69,7 +76,7 @@ class Experimenter:
     def picture(self, name: str) -> Path:
         """Keep a picture of the window, with an open dialog on top, as she sees it."""
         self._pictures.mkdir(parents=True, exist_ok=True)
-        QTest.qWait(50)
+        let_it_live(50)
         dialog = self._controller.dialog
         shown = dialog if dialog is not None and dialog.isVisible() else self._controller.window
         path = self._pictures / f"{name}.png"
