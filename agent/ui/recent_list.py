@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtWidgets import QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QListWidget, QListWidgetItem, QSizePolicy, QVBoxLayout, QWidget
 
 from agent.ui.target_draft import place_text, target_text
 from agent.ui.widgets import ElidedLabel, label
@@ -26,10 +26,12 @@ class RecentList(QWidget):
         column.setContentsMargins(14, 18, 14, 14)
         column.setSpacing(6)
         heading = label(self.tr("Recent"), "small")
+        heading.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         heading.setContentsMargins(6, 0, 0, 0)
         column.addWidget(heading)
         self.none = label(self.tr("What you choose here is offered again next time."), "small", wrap=True)
         self.none.setContentsMargins(6, 0, 6, 0)
+        self.none.setAlignment(Qt.AlignmentFlag.AlignTop)
         column.addWidget(self.none)
         self.list = QListWidget()
         self.list.setObjectName("recents")
@@ -38,6 +40,8 @@ class RecentList(QWidget):
         self.list.currentRowChanged.connect(self._current)
         self.list.itemClicked.connect(lambda item: self._current(self.list.row(item)))
         column.addWidget(self.list, 1)
+        # Keeps the heading on top while there is no list to fill the pane.
+        column.addStretch(0)
         self._targets: tuple[Target, ...] = ()
 
     def show_targets(self, targets: Sequence[Target]) -> None:
