@@ -32,6 +32,22 @@ class UnitDecision:
     fileset: FilesetInfo | None = None
 
 
+def may_still_import(
+    filesets: Sequence[FilesetInfo], failed_fileset_id: int | None
+) -> tuple[FilesetInfo, ...]:
+    """Those without images of which OMERO has all files and has not said that it failed, in their order.
+
+    OMERO's ids grow, and a unit is imported by one importer at a time.
+    """
+    return tuple(
+        fileset
+        for fileset in filesets
+        if not fileset.complete
+        and fileset.upload_finished is not False
+        and (failed_fileset_id is None or fileset.fileset_id > failed_fileset_id)
+    )
+
+
 def decide(
     filesets: Sequence[FilesetInfo], *, person: str, group_id: int, failed_fileset_id: int | None
 ) -> UnitDecision:
@@ -41,9 +57,9 @@ def decide(
         filesets: every fileset that holds the unit's main file, oldest first.
         person: as whom the unit is imported.
         group_id: into which group.
-        failed_fileset_id: a fileset whose import OMERO reported as failed while we listened; it will never
-        get
-            images, and only OMERO's people may remove it (its upload is finished).
+        failed_fileset_id: the newest fileset whose import OMERO reported as failed while we listened. It and
+            all before it will never get images (another import of the unit only began once that was known of
+            each), and only OMERO's people may remove them (their upload is finished).
 
     Raises:
         NeedsAttention: ``imported_twice``, ``imported_elsewhere``.
@@ -67,9 +83,9 @@ def decide(
                 remedy="Move it in OMERO to the ordered group and person, or delete it there, then retry.",
             )
         return UnitDecision(UnitAction.ADOPT, fileset)
-    for fileset in filesets:
-        if fileset.upload_finished is not False and fileset.fileset_id != failed_fileset_id:
-            return UnitDecision(UnitAction.WAIT, fileset)
+    working = may_still_import(filesets, failed_fileset_id)
+    if working:
+        return UnitDecision(UnitAction.WAIT, working[0])
     for fileset in filesets:
         if fileset.upload_finished is False:
             return UnitDecision(UnitAction.REMOVE, fileset)

@@ -24,7 +24,7 @@ from server_bridge.orders.models import ImportUnit, OrderFile, utcnow
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.run_lock import RunLock
 from server_bridge.pipeline.steps.units import ensure_units
-from server_bridge.pipeline.unit_rules import UnitAction, decide
+from server_bridge.pipeline.unit_rules import UnitAction, decide, may_still_import
 
 PENDING, IMPORTING, IMPORTED = "pending", "importing", "imported"
 SETTLE_SECONDS = 20.0
@@ -193,9 +193,12 @@ class _Importer:
         found = self._look([unit.client_path])[unit.client_path]
         if done.returncode != 0 and any(fileset.complete for fileset in found):
             self._note_complaint(done)
-        working = [fileset for fileset in found if fileset.upload_finished is not False]
-        if working and not (_server_failed(done) and not any(fileset.complete for fileset in found)):
-            return  # images are there, or the server still makes them: the next look says which
+        if any(fileset.complete for fileset in found):
+            return
+        # What an earlier try left is none of this one's: waiting for it would never end.
+        working = may_still_import(found, unit.fileset_id)
+        if working and not _server_failed(done):
+            return  # the server still makes the images: the next look says so
         raise self._explained(unit, done, working[-1].fileset_id if working else None)
 
     def _note_complaint(self, done: ImportRun) -> None:
@@ -284,7 +287,8 @@ class _Importer:
         def change(row: ImportUnit) -> None:
             row.state = PENDING
             row.error = reason
-            row.fileset_id = fileset_id
+            # A try that left nothing in OMERO does not unsay that an earlier one failed there.
+            row.fileset_id = fileset_id or row.fileset_id
 
         with suppress(FerryError):  # the failure itself is what the attempt ends with
             self._write(unit, change)

@@ -49,6 +49,11 @@ def test_a_fileset_that_omero_said_it_cannot_import_is_not_waited_for() -> None:
     assert ask(fileset(1), fileset(2), failed=1).action is UnitAction.WAIT
 
 
+def test_what_failed_before_the_last_failure_is_not_waited_for_either() -> None:
+    assert ask(fileset(1), fileset(2), failed=2).action is UnitAction.IMPORT
+    assert ask(fileset(1), fileset(2), fileset(3, finished=False), failed=2).action is UnitAction.REMOVE
+
+
 @pytest.mark.parametrize(
     ("filesets", "code"),
     [
@@ -84,7 +89,10 @@ def test_an_import_never_starts_beside_a_fileset_that_has_or_may_get_images(
         return
     if found.action is UnitAction.IMPORT:
         assert all(
-            not one.complete and one.upload_finished is not False and one.fileset_id == failed
+            not one.complete
+            and one.upload_finished is not False
+            and failed is not None
+            and one.fileset_id <= failed
             for one in filesets
         )
     if found.action is UnitAction.REMOVE:
