@@ -44,7 +44,10 @@ class Body(Protocol):
         """Up to ``size`` bytes; none at the end."""
 
 
-def _bad(detail: str, code: str = "manifest_not_valid", remedy: str = "") -> BadRequest:
+_LIST_AGAIN = "Let the workstation list the acquisition again; if that does not help, update its agent."
+
+
+def _bad(detail: str, code: str = "manifest_not_valid", remedy: str = _LIST_AGAIN) -> BadRequest:
     return BadRequest(detail, code=code, title="The manifest is not valid", remedy=remedy)
 
 
