@@ -99,6 +99,9 @@ def released(context: Context, share: str, recheck: Callable[[Any, str], Release
             found.valid_until is None or found.valid_until > datetime.now(found.checked_at.tzinfo)
         ):
             yield found
+        elif found.reason is not None:
+            # An order that silently left the list would be taken for one that was never released.
+            complain(FerryError(f"Order {order_id}: {found.reason.detail}", title=found.reason.title))
 
 
 def require_share(site: SiteConfig, share: str) -> float:

@@ -42,6 +42,7 @@ class Releaser:
         self._thread: threading.Thread | None = None
         self._next_look: dict[str, datetime] = {}
         self._sightings: dict[str, Sighting] = {}
+        self._freed: set[str] = set()
         self._runner = ProcessRunner()
 
     def start(self) -> None:
@@ -84,13 +85,18 @@ class Releaser:
         with self._context.store.read() as session:
             # Thousands of released orders are normal: only what decides is read.
             orders = session.execute(
-                select(Order.id, Order.stage, Order.share, Order.proven_at)
+                select(Order.id, Order.stage, Order.share, Order.proven_at, Order.freed_at)
                 .where(Order.stage.in_([Stage.PROVEN, Stage.RELEASED]))
                 .order_by(Order.stage_since, Order.id)
             ).all()
         known = {order.id for order in orders}
         self._next_look = {key: at for key, at in self._next_look.items() if key in known}
         self._sightings = {key: at for key, at in self._sightings.items() if key in known}
+        freed = {order.id for order in orders if order.freed_at is not None}
+        for order_id in freed - self._freed:
+            # Reported since the last turn: the hour until the next look was meant for an order that rests.
+            self._next_look.pop(order_id, None)
+        self._freed = freed
         due = []
         for order in orders:
             share = self._context.site.share(order.share)

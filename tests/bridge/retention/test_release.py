@@ -151,6 +151,21 @@ def test_freed_data_is_reconciled_after_two_listings_and_retired(held: World) ->
     assert held.look(order_id).stage == Stage.RETIRED
 
 
+def test_a_report_of_freed_files_is_followed_at_once(held: World) -> None:
+    order_id = prove(held)
+    backdate(held, order_id, 2)
+    releaser = Releaser(held.context, apart=timedelta(seconds=1))
+    now = utcnow()
+    releaser.tick(now)
+    assert held.look(order_id).stage == Stage.RELEASED
+    paths = tuple(held.manifest("alice/run"))
+    shutil.rmtree(held.buffer / "alice" / "run")
+    record_freed(held.context, order_id, FreedReport(paths=paths), "storage")
+    for seconds in (2, 4, 6):
+        releaser.tick(now + timedelta(seconds=seconds))
+    assert held.look(order_id).stage == Stage.RETIRED
+
+
 def _ticks(releaser: Releaser, start: object) -> Iterator[None]:
     from datetime import datetime
 
