@@ -27,6 +27,8 @@ from server_bridge.contract import OrderIntent, OrderState, Stage, Target, Works
 log = logging.getLogger(__name__)
 BEFORE_IMPORT = frozenset({Stage.ACCEPTED, Stage.PULLING, Stage.VERIFYING})
 TAKEN_BY_OMERO = frozenset({Stage.IMPORTING, Stage.PROVING, Stage.ANNOTATING, Stage.PROVEN, Stage.RELEASED})
+REST_SECONDS = 2.0
+"""Looks at the share wake the clerk; this is for what happens without one."""
 PRESENCE_EVERY = timedelta(seconds=30)
 
 
@@ -128,10 +130,11 @@ class Clerk:
         entries = self._outbox.entries()
         newest = newest_entries(entries)
         places = self._places()
+        standing = self._standing()
         for found in self._machine.acquisitions():
             entry = newest.get(found.id)
             if entry is None:
-                self._apply_standing(found)
+                self._apply_standing(found, standing)
                 continue
             place = places.get(found.share)
             if place is None or found.problem:
@@ -146,7 +149,7 @@ class Clerk:
             except manifests.NotOrderable as error:
                 self._outbox.set_state(entry.id, EntryState.REFUSED, error.reason())
         self._prune(entries)
-        return 1.0
+        return REST_SECONDS
 
     def _note_presence(self) -> None:
         session = self._desk.current()
@@ -160,16 +163,18 @@ class Clerk:
             self._machine.sign_in(self._platform.session_id(), session.person.username, now)
             self._present_since = now
 
-    def _apply_standing(self, found: Acquisition) -> None:
+    def _standing(self) -> tuple[str, Target, datetime] | None:
+        """Who is signed in, and her "from now on" with its beginning."""
         session = self._desk.current()
-        if session is None:
+        standing = self._outbox.standing(session.person.username) if session else None
+        return (session.person.username, *standing) if session and standing else None
+
+    def _apply_standing(self, found: Acquisition, standing: tuple[str, Target, datetime] | None) -> None:
+        if standing is None:
             return
-        me = session.person.username
-        standing = self._outbox.standing(me)
-        if standing is None or self._has_bridge_order(found):
-            return
-        target, since = standing
-        if claims.takes_standing_target(found, me, has_order=False, since=since):
+        me, target, since = standing
+        takes = claims.takes_standing_target(found, me, has_order=False, since=since)
+        if takes and not self._has_bridge_order(found):
             self.order(found, target)
 
     def _has_bridge_order(self, found: Acquisition) -> bool:

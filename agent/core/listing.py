@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from agent.core.errors import ShareAway
 
@@ -21,9 +24,8 @@ _REPARSE_POINT = 0x400
 """FILE_ATTRIBUTE_REPARSE_POINT: junctions are links too, and Python 3.11 does not call them so."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileSeen:
-    """One regular file; ``path`` is POSIX and relative to the share's top."""
+class FileSeen(NamedTuple):
+    """One regular file; ``path`` is POSIX and relative to the share's top. (A tuple: there are many.)"""
 
     path: str
     size_bytes: int
@@ -52,16 +54,20 @@ def no_beat() -> None:
 
 def is_link(entry: os.DirEntry[str]) -> bool:
     """Whether a name leads elsewhere: a symbolic link, or a junction on Windows."""
-    if entry.is_symlink():
-        return True
+    if entry.is_symlink() or os.name != "nt":
+        return entry.is_symlink()
     attributes = getattr(entry.stat(follow_symlinks=False), "st_file_attributes", 0)
     return bool(attributes & _REPARSE_POINT)
 
 
+@lru_cache(maxsize=64)
+def _one_pattern(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(translate(pattern.casefold()) for pattern in patterns))
+
+
 def matches(name: str, patterns: tuple[str, ...]) -> bool:
     """Whether a file name matches one of the shell patterns, in any case (the shares are Windows')."""
-    folded = name.casefold()
-    return any(fnmatchcase(folded, pattern.casefold()) for pattern in patterns)
+    return bool(patterns) and _one_pattern(patterns).match(name.casefold()) is not None
 
 
 def entries_of(folder: Path) -> list[os.DirEntry[str]]:
@@ -196,7 +202,7 @@ def aggregate(files: Iterator[FileSeen], ignore: tuple[str, ...] = ()) -> Aggreg
         content.update(line)
         count += 1
         size += seen.size_bytes
-        if not (ignore and matches(seen.path.rsplit("/", 1)[-1], ignore)):
+        if not matches(seen.path.rsplit("/", 1)[-1], ignore):
             fingerprint.update(line)
             counted += 1
             newest = max(newest, seen.mtime_ns)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Callable
 
 from agent.core.bridge_client import BridgeClient, Credentials
@@ -23,6 +24,7 @@ FACT = "workstation"
 KEY_FILE = "workstation.key"
 REFRESH_SECONDS = 60.0
 PENDING_SECONDS = 5.0
+KEY_SECONDS = 5.0
 
 
 class KeyUnreadable(AgentError):
@@ -40,7 +42,11 @@ def own_key(platform: Platform) -> str:
     """
     path = platform.machine_dir() / KEY_FILE
     lock = platform.share_lock("workstation-key")
-    if not path.exists() and lock.acquire():
+    deadline = time.monotonic() + KEY_SECONDS
+    while not path.exists() and time.monotonic() < deadline:
+        if not lock.acquire():
+            time.sleep(0.05)  # another session is making it
+            continue
         try:
             if not path.exists():
                 platform.write_private(path, secrets.token_urlsafe(48).encode())
