@@ -10,13 +10,14 @@ import pytest
 
 from server_bridge.contract import Condition, FreedReport, Stage
 from server_bridge.errors import Conflict, Unavailable
+from server_bridge.operations.release_list import released
 from server_bridge.orders.models import utcnow
 from server_bridge.retention.freed import record_freed
 from server_bridge.retention.release import recheck
 from server_bridge.retention.releaser import Releaser
 from tests.bridge.conftest_sandbox import RunningSandbox, StartSandbox
 from tests.bridge.pipeline.conftest import MakeWorld
-from tests.bridge.pipeline.world import World, age
+from tests.bridge.pipeline.world import SHARE, World, age
 from tests.bridge.sandbox.conftest import write_tiff
 
 pytestmark = pytest.mark.slow
@@ -164,6 +165,20 @@ def test_a_report_of_freed_files_is_followed_at_once(held: World) -> None:
     for seconds in (2, 4, 6):
         releaser.tick(now + timedelta(seconds=seconds))
     assert held.look(order_id).stage == Stage.RETIRED
+
+
+def test_a_released_order_that_lost_a_file_leaves_the_list_and_says_why(
+    held: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order_id = prove(held)
+    backdate(held, order_id, 2)
+    assert recheck(held.context, order_id).released
+    assert [str(one.order_id) for one in released(held.context, SHARE, recheck)] == [order_id]
+    held.in_omero(order_id)[0]["managed"].unlink()
+    assert list(released(held.context, SHARE, recheck)) == []
+    told = capsys.readouterr().err
+    assert order_id in told
+    assert "managed_missing" in told
 
 
 def _ticks(releaser: Releaser, start: object) -> Iterator[None]:
