@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from agent.core import presenter
+from agent.core import heartbeat, presenter
 from agent.core.bridge_client import BridgeClient
 from agent.core.clerk import Clerk, Place
 from agent.core.clock import Clock, SystemClock
@@ -31,7 +31,7 @@ from agent.core.scanner import Tiers
 from agent.core.sender import Sender
 from agent.core.settings import AgentSettings, Settings
 from agent.core.share_runner import ShareRunner
-from agent.core.share_watch import ShareStatus, acquiring
+from agent.core.share_watch import ShareStatus
 from agent.core.sign_in import SignInDesk
 from agent.core.snapshot import BridgeSnapshot, CardGroup, Snapshot
 from agent.core.station import Station
@@ -41,8 +41,6 @@ from agent.platform import Platform, select
 from server_bridge.contract import (
     Heartbeat,
     Reason,
-    ShareHeartbeat,
-    UnorderedAcquisition,
     Workstation,
     WorkstationShare,
 )
@@ -52,7 +50,6 @@ STOP_SECONDS = 3.0
 IDLE_SECONDS = 5.0
 BUSY_SECONDS = 1.0
 ORDERS_KEPT = timedelta(days=14)
-MOST_UNORDERED = 500
 
 
 def _installed_version() -> str:
@@ -396,45 +393,20 @@ class Engine:
 
     def _heartbeat(self, version: str) -> Heartbeat:
         now = self._clock.now()
-        statuses = self._statuses()
-        rows = self._machine.acquisitions()
-        ordered = {entry.acquisition for entry in self._outbox.entries()}
-        places = {(order.share, order.path) for order in self._machine.orders(now - ORDERS_KEPT)}
-        shares = []
-        for share_id, place in self._places().items():
-            status = statuses.get(share_id, ShareStatus())
-            mine = [row for row in rows if row.share == share_id]
-            shares.append(
-                ShareHeartbeat(
-                    share=share_id,
-                    answered=status.answered,
-                    acquiring=acquiring(mine, now, place.share.rule.quiet_seconds),
-                    free_bytes=status.free_bytes,
-                    total_bytes=status.total_bytes,
-                )
-            )
-        unordered = [
-            UnorderedAcquisition(
-                share=row.share,
-                path=row.path,
-                size_bytes=row.size_bytes,
-                file_count=row.file_count,
-                first_seen_at=row.first_seen_at,
-                last_change_at=row.last_change_at,
-            )
-            for row in rows
-            if row.id not in ordered and (row.share, row.path) not in places
-        ]
-        return Heartbeat(
-            agent_version=version, shares=tuple(shares), unordered=tuple(unordered[:MOST_UNORDERED])
+        return heartbeat.beat(
+            version,
+            now,
+            [place.share for place in self._places().values()],
+            self._statuses(),
+            self._machine.acquisitions(),
+            {entry.acquisition for entry in self._outbox.entries()},
+            {(order.share, order.path) for order in self._machine.orders(now - ORDERS_KEPT)},
         )
 
     def _bridge_snapshot(self, workstation: Workstation | None) -> BridgeSnapshot:
         with self._lock:
             bridge, faults = self._bridge, dict(self._faults)
         problem = bridge.problem or next(iter(faults.values()), None)
-        if problem is None and not self.desk.persistent and self.desk.current() is not None:
-            problem = Reason(code="vault_memory", title="Sign-in is not kept", detail=self.desk.notice)
         status = workstation.status.value if workstation else ""
         return BridgeSnapshot(bridge.reachable, bridge.last_answer_at, problem, status)
 
@@ -457,6 +429,7 @@ class Engine:
             progress=self._feed.progress(),
             person=session.person if session else None,
             session_expires_at=session.expires_at if session else None,
+            sign_in_notice=self.desk.notice if session and not self.desk.persistent else "",
             standing_target=standing[0] if standing else None,
             pending=presenter.pending_of(entries, len(unconfirmed), len(self._outbox.pending_commands())),
         )

@@ -38,6 +38,7 @@ class World:
     progress: Mapping[str, Progress] = field(default_factory=dict)
     person: Person | None = None
     session_expires_at: datetime | None = None
+    sign_in_notice: str = ""
     standing_target: Target | None = None
     pending: int = 0
     silent_limit: timedelta = timedelta(minutes=5)
@@ -189,6 +190,7 @@ def present(world: World) -> Snapshot:
         bridge=world.bridge,
         person=world.person,
         session_expires_at=world.session_expires_at,
+        sign_in_notice=world.sign_in_notice,
         standing_target=world.standing_target,
         standing_target_text=cards.target_text(world.standing_target),
         cards=tuple(sorted(shown, key=_sort_key)),

@@ -174,3 +174,5 @@ class Snapshot:
     log_off: LogOffVerdict
     outbox_pending: int
     """Orders and manifests that the bridge has not confirmed yet."""
+    sign_in_notice: str = ""
+    """What she may want to know about her sign-in; no problem, nothing waits for it."""
