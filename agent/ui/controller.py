@@ -216,7 +216,8 @@ class Controller(QObject):
     def person_menu(self) -> PersonMenu:
         """Return the menu behind the person chip."""
         person = self._snapshot.person if self._snapshot else None
-        menu = PersonMenu(person, self._theme.scheme, self._version, self.window)
+        notice = self._snapshot.sign_in_notice if self._snapshot else ""
+        menu = PersonMenu(person, self._theme.scheme, self._version, self.window, notice=notice)
         menu.aboutToHide.connect(menu.deleteLater)
         menu.sign_in.connect(self.sign_in)
         menu.sign_out.connect(lambda: self.submit(SignOut()))

@@ -19,7 +19,9 @@ class PersonMenu(QMenu):
     look_now = Signal()
     quit = Signal()
 
-    def __init__(self, person: Person | None, scheme: Scheme, version: str, parent: QWidget) -> None:
+    def __init__(
+        self, person: Person | None, scheme: Scheme, version: str, parent: QWidget, *, notice: str = ""
+    ) -> None:
         super().__init__(parent)
         self.setObjectName("personMenu")
         if person is None:
@@ -27,6 +29,8 @@ class PersonMenu(QMenu):
         else:
             who = self.addAction(self._who(person))
             who.setEnabled(False)
+            if notice:
+                self.addAction(notice.replace("&", "&&")).setEnabled(False)
             self.addAction(self.tr("Sign out"), self.sign_out.emit)
         self.addSeparator()
         self.addAction(self.tr("Look at the share now"), self.look_now.emit)

@@ -31,6 +31,7 @@ from agent.ui.sign_in_dialog import SignInDialog
 from agent.ui.target_dialog import TargetDialog
 from agent.ui.texts import state_shape, state_word
 from agent.ui.theme import Scheme, Theme
+from agent.ui.tray_state import TrayState
 from server_bridge.contract import Reason
 from tests.agent.ui import samples
 from tests.agent.ui.fakes import RecordingEngine, failed
@@ -368,6 +369,17 @@ def test_the_result_opens_in_the_browser(qtbot: QtBot, controller: Controller) -
     controller.window.choose("embryo-1")
     press(qtbot, controller, OPEN_IN_OMERO)
     assert [url.toString() for url in opened] == [samples.EMBRYO_1.result_url]
+
+
+def test_a_notice_about_the_sign_in_stands_in_the_menu_and_is_no_problem(
+    controller: Controller,
+) -> None:
+    notice = "This machine has no safe place for secrets: after a restart you sign in again."
+    controller.show_snapshot(replace(samples.AFTERNOON, sign_in_notice=notice))
+    entries = [action for action in controller.person_menu().actions() if action.text() == notice]
+    assert [entry.isEnabled() for entry in entries] == [False]
+    assert controller.tray.state is not TrayState.PROBLEM
+    assert not controller.window.notice.isVisible()
 
 
 def test_the_person_menu_signs_out_and_changes_the_appearance(
