@@ -84,9 +84,12 @@ class PlainClient:
 
     def seal(self, order_id: str, share_top: Path, path: str, revision: int = 1) -> Json:
         """Put the manifest of what lies there now, sealed."""
+        return self.seal_listed(order_id, listing(share_top, path), revision)
+
+    def seal_listed(self, order_id: str, files: list[tuple[str, int, int]], revision: int = 1) -> Json:
+        """Put the manifest of what was listed before, sealed."""
         lines = [
-            json.dumps({"path": name, "size_bytes": size, "mtime_ns": mtime})
-            for name, size, mtime in listing(share_top, path)
+            json.dumps({"path": name, "size_bytes": size, "mtime_ns": mtime}) for name, size, mtime in files
         ]
         return self.call(
             "PUT",
