@@ -30,6 +30,7 @@ from server_bridge.orders.models import utcnow
 DAILY, WEEKLY, MONTHLY = 7, 5, 12
 _NAME = "ferry-%Y%m%dT%H%M%SZ.sqlite3"
 _CLOCK_TOLERANCE = timedelta(days=1)
+_YOUNG = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,13 @@ class Keep:
 def superseded(moments: Iterable[datetime], now: datetime, keep: Keep) -> frozenset[datetime]:
     """Which backups may go. Pure.
 
-    The newest of each of the last ``daily`` days that have one stay, and so for ISO weeks and months (UTC).
-    The newest of all stays whatever is asked for, and one from the future stays and counts for nothing: a
-    clock that once was wrong must not cost a good backup.
+    The newest of each of the last ``daily`` days that have one stays, and so for ISO weeks and months (UTC).
+    Whatever is asked for, the newest of all stays, and what is younger than a day (somebody made it before
+    she tried something). One from the future stays and counts for nothing: a clock that once was wrong must
+    not cost a good backup.
     """
     past = sorted((one for one in moments if one <= now + _CLOCK_TOLERANCE), reverse=True)
-    kept = set(past[:1])
+    kept = {one for one in past if now - one < _YOUNG} | set(past[:1])
     rules: tuple[tuple[int, Callable[[datetime], object]], ...] = (
         (keep.daily, lambda at: at.date()),
         (keep.weekly, lambda at: at.isocalendar()[:2]),

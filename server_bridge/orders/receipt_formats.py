@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 
 from sqlalchemy import select
@@ -60,15 +60,17 @@ def pages(store: Store, order_id: str, page: int = PAGE) -> Iterator[list[Receip
 
 def csv_lines(order_id: str, share: str, receipts: Iterable[list[Receipt]]) -> Iterator[str]:
     """CSV (RFC 4180 quoting, lines end with LF), its header first; one piece of text a page."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    yield out.getvalue()
+    yield _csv([CSV_COLUMNS])
     for page in receipts:
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerows(_row(order_id, share, receipt) for receipt in page)
-        yield out.getvalue()
+        yield _csv(_row(order_id, share, receipt) for receipt in page)
+
+
+def _csv(rows: Iterable[Sequence[object]]) -> str:
+    out = io.StringIO()
+    # All text is quoted: by itself Python 3.11 does not quote a lone carriage return, which ends a line for
+    # every reader.
+    csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows(rows)
+    return out.getvalue()
 
 
 def _row(order_id: str, share: str, receipt: Receipt) -> list[object]:

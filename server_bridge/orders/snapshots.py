@@ -144,21 +144,27 @@ def put_back(backup: Path, live: Path, aside: Path) -> Snapshot:
     """
     inspect(backup)
     partial = live.with_name(f".{live.name}{PARTIAL}")
+    spare = partial.with_name(f"{partial.name}-live-wal")
     try:
         snapshot = save(backup, partial)
-        seen = _close_live(live)
+        wal = live.with_name(f"{live.name}-wal")
+        spare.unlink(missing_ok=True)
+        if wal.exists():
+            # SQLite throws away a WAL that it cannot use: of a damaged file, somebody may want it yet.
+            spare.hardlink_to(wal)
+        seen, healthy = _close_live(live)
         with _opened(partial) as made, made:
             made.execute("UPDATE orders SET change = change + ?", (seen,))
             made.execute("UPDATE feed_counter SET value = value + ?", (seen,))
         _sync_file(partial)
         if live.exists():
-            os.link(live, aside)
-            for ending in ("-wal", "-shm"):
-                # Left over only where the live file is damaged: they belong to it, never to the new one.
-                beside = live.with_name(live.name + ending)
-                if beside.exists():
-                    beside.rename(aside.with_name(aside.name + ending))
+            aside.hardlink_to(live)
+            if spare.exists() and not healthy:
+                spare.rename(aside.with_name(f"{aside.name}-wal"))
             fsync_dir(live.parent)
+        for ending in ("-wal", "-shm"):
+            # Left over only of a damaged or lost file; the new one must not be taken for theirs.
+            live.with_name(live.name + ending).unlink(missing_ok=True)
         partial.rename(live)
     except sqlite3.Error as error:
         raise BackupFailed(
@@ -166,6 +172,7 @@ def put_back(backup: Path, live: Path, aside: Path) -> Snapshot:
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+        spare.unlink(missing_ok=True)
     fsync_dir(live.parent)
     return snapshot
 
@@ -174,17 +181,18 @@ FEED_UNKNOWN = 1 << 32
 """How far the feed jumps where the damaged file does not say how far it was."""
 
 
-def _close_live(live: Path) -> int:
-    """Bring everything of the live database into its one file; returns how far its feed was.
+def _close_live(live: Path) -> tuple[int, bool]:
+    """Bring everything of the live database into its one file; returns how far its feed was, and whether the
+    file could be read.
 
     Leaving WAL mode needs the file for oneself, so it also finds out whether somebody has it open.
     """
     if not live.exists():
-        return FEED_UNKNOWN
+        return FEED_UNKNOWN, False
     try:
         with _opened(live, patience_seconds=2) as held:
             held.execute("PRAGMA journal_mode=DELETE")
-            return int(held.execute("SELECT value FROM feed_counter").fetchone()[0])
+            return int(held.execute("SELECT value FROM feed_counter").fetchone()[0]), True
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise ConfigurationError(
@@ -193,9 +201,9 @@ def _close_live(live: Path) -> int:
                 title="The orders are in use",
                 remedy="Wait for the other command to end (`fuser` names it), then restore again.",
             ) from error
-        return FEED_UNKNOWN
+        return FEED_UNKNOWN, False
     except (sqlite3.DatabaseError, TypeError):
-        return FEED_UNKNOWN  # damaged, which may be why it is replaced; it is kept as it is
+        return FEED_UNKNOWN, False  # damaged, which may be why it is replaced; it is kept as it is
 
 
 @contextlib.contextmanager

@@ -259,7 +259,7 @@ def _note(context: Context, order_id: str, anew: Mapping[str, FileProof], who: s
             session, who, "order.reproved_by_hash", order_id, files=len(paths), paths=paths[:20]
         )
         context.store.event(
-            session, order, who, f"{len(paths)} files under other inodes were read and proven by their SHA-1"
+            session, order, who, f"{len(paths)} files were read in OMERO and proven by their SHA-1"
         )
         context.store.touch(session, order)
 
