@@ -7,9 +7,11 @@ opens by itself, and the program stays until it is told to quit.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from PySide6.QtWidgets import QMessageBox
@@ -24,6 +26,8 @@ from agent.ui.ports import EnginePort
 from agent.ui.single_instance import SingleInstance, session_name
 
 SETTINGS_NAME = "agent.toml"
+
+LOG_BYTES = 1_000_000
 
 
 def agent_version() -> str:
@@ -68,6 +72,21 @@ def make_engine(settings: AgentSettings, platform: Platform) -> EnginePort:
     return Engine(settings, platform, version=agent_version())
 
 
+def keep_log(path: Path) -> None:
+    """Write what the agent does into a file of this person, two megabytes at most; no secret is ever logged."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", delay=True)
+    except OSError as error:
+        # Without a log the agent still does its work; a window without a console has nowhere else to say it.
+        logging.getLogger(__name__).warning("no log in %s: %s", path, error)
+        return
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(threadName)s %(name)s %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent; returns the exit status: 0, 1 when another agent hangs, 2 when it cannot start."""
     chosen = arguments(argv)
@@ -79,6 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         instance = SingleInstance(name, platform.user_dir())
         if not instance.acquire():
             return 0 if instance.ask_other_to_show() else 1
+        keep_log(platform.user_dir() / "logs" / "agent.log")
         engine = make_engine(settings, platform)
     except AgentError as error:
         texts = (error.detail, error.remedy, error.contact)

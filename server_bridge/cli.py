@@ -10,6 +10,7 @@ import typer
 from server_bridge.operations import (
     backup,
     check_config,
+    freed_report,
     order_commands,
     prove,
     receipt_export,
@@ -33,6 +34,7 @@ app.add_typer(staff_commands.workstation_app, name="workstation")
 app.add_typer(staff_commands.session_app, name="session")
 app.command("releases")(release_list.releases)
 order_commands.order_app.command("receipts")(receipt_export.receipts)
+order_commands.order_app.command("freed")(freed_report.freed)
 app.command("prove")(prove.prove)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

@@ -24,7 +24,7 @@ from server_bridge.config import SiteConfig, describe, load_site, read_secret
 from server_bridge.errors import ConfigurationError, FerryError
 from server_bridge.operations.terminal import JsonOption, SiteOption, plain, say, say_json, told
 
-MINIMUM_RSYNC = (3, 2, 3)
+MINIMUM_RSYNC = (3, 2, 7)
 """--trust-sender and the checksum names appear in 3.2.x; the mover was measured with 3.2.7 and 3.5.0."""
 _SECONDS = 60
 

@@ -67,6 +67,7 @@ def test_two_acquisitions_are_proven_released_and_freed(site: LoopbackSite, work
             f"/v1/orders/{order}/freed",
             json={"paths": [file["path"] for file in release["files"]]},
         )
+    assert "0 files remain" in site.ferry_bridge("order", "freed", orders[0], "--all")
     after_states = [workstation.wait_for_stage(order, "released", "retired") for order in orders]
     assert {state["stage"] for state in after_states} <= {"released", "retired"}
     assert (site.buffer / MARKER).exists()
