@@ -73,7 +73,7 @@ def make_engine(settings: AgentSettings, platform: Platform) -> EnginePort:
 
 
 def keep_log(path: Path) -> None:
-    """Write what the agent does into a file of this person, two megabytes at most; no secret is ever logged."""
+    """Write what the agent does into a file of this person, 2 MB at most; no secret is ever logged."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8", delay=True)
