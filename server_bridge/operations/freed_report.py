@@ -1,7 +1,7 @@
-"""`ferry-bridge order freed`: storage staff's job says what it deleted, so that the order can come to its end.
+"""`ferry-bridge order freed`: storage staff's job says what it deleted, so that the order can end.
 
-It is a report, never a permission: nothing is deleted here, and the bridge still lists the share itself, twice,
-before it drops the staged names.
+It is a report, never a permission: nothing is deleted here, and the bridge still lists the share itself,
+twice, before it drops the staged names.
 """
 
 from __future__ import annotations
@@ -55,6 +55,5 @@ def freed(
     else:
         paths = paths_in(sys.stdin.buffer.read())
     done = record_freed(context, order.id, FreedReport(paths=paths), operator())
-    say(
-        f"{human_bytes(done.freed_bytes)} noted as deleted on the buffer; {done.remaining_files} files remain."
-    )
+    freed_now = human_bytes(done.freed_bytes)
+    say(f"{freed_now} noted as deleted on the buffer; {done.remaining_files} files remain.")

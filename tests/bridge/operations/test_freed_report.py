@@ -1,4 +1,4 @@
-"""What storage staff's job reports back: exact names, and no guess where the list is not what it should be."""
+"""What storage staff's job reports back: exact names, and no guess where the list is wrong."""
 
 from __future__ import annotations
 
