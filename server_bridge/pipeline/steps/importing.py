@@ -107,7 +107,8 @@ class _Importer:
                 return
             if decision.action is UnitAction.WAIT and decision.fileset is not None:
                 tried = True
-                if time.monotonic() - waited_from > SETTLE_SECONDS:
+                patience = min(SETTLE_SECONDS, attempt.context.site.omero.import_stall_seconds)
+                if time.monotonic() - waited_from > patience:
                     raise self._still_working(decision.fileset)
                 attempt.stop.wait(_SETTLE_POLL)
                 continue
