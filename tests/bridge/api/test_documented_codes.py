@@ -10,6 +10,7 @@ ELSEWHERE = {
     "writing",  # a reason on an order, no refusal
     "root_not_valid",  # told on the command line
     "no_such_workstation",
+    "orders_in_use",  # told on the command line
     "http_error",
     "method_not_allowed",
     "configuration",
