@@ -187,6 +187,15 @@ class Story:
         prefix = f"{self.site.staging.as_posix().lstrip('/')}/"
         return ["/".join(one.client_path.removeprefix(prefix).split("/")[2:]) for one in found.files]
 
+    def images_of(self, path: str) -> int:
+        """How many images OMERO has made of this file."""
+        found = self.in_omero()
+        return sum(
+            found.images_by_fileset.get(one.fileset_id, 0)
+            for one in found.files
+            if one.client_path.endswith(f"/{path}")
+        )
+
     def empty_filesets(self) -> set[int]:
         """Filesets without any image."""
         found = self.in_omero()
