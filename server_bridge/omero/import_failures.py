@@ -121,7 +121,12 @@ def explain(returncode: int, ended: str, last_error: str, output: str) -> StepFa
         output: the tail of its standard error.
     """
     if ended == "stopped":
-        return TransientFailure(code="import_stopped", title="The import was interrupted")
+        return TransientFailure(
+            "The bridge ended the importer itself.",
+            code="import_stopped",
+            title="The import was interrupted",
+            remedy="Nothing to do: the bridge goes on with it.",
+        )
     if ended in ("stalled", "overtime"):
         return TransientFailure(
             "The importer gave no sign of life for too long and was ended.",

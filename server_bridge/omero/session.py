@@ -154,7 +154,10 @@ class Session:
                 callback.close(True)
         except omero.LockTimeout:
             raise TransientFailure(
-                f"OMERO still works on it ({doing}).", code="omero_busy", title="OMERO takes long"
+                f"OMERO still works on it ({doing}).",
+                code="omero_busy",
+                title="OMERO takes long",
+                remedy="Nothing to do: the bridge looks again.",
             ) from None
 
     @cached_property

@@ -97,6 +97,7 @@ def check(source: Stage, target: Stage, cause: Cause) -> Transition:
             f"An order in stage {source.value} cannot become {target.value} by {cause.value}.",
             code="stage_forbids",
             title="The order is too far for this",
+            remedy="Look at the order's present state; it says what can be done.",
         )
     return found
 

@@ -57,7 +57,11 @@ def may_be_released(facts: ReleaseFacts, now: datetime) -> Reason | None:
             remedy="Staff copy them elsewhere, or change the rule for the next orders.",
         )
     if not facts.statuses:
-        return Reason(code="nothing_ordered", title="The order has no files")
+        return Reason(
+            code="nothing_ordered",
+            title="The order has no files",
+            remedy="Cancel the order; order again when the folder holds data.",
+        )
     if now < not_before:
         return Reason(
             code="hold",
