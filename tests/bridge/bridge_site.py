@@ -16,8 +16,9 @@ def make_site(top: Path, **more: Any) -> SiteConfig:
     (top / "staging").mkdir(exist_ok=True)
     (top / "buffer").mkdir(exist_ok=True)
     password = top / "omero.pass"
-    password.write_text("ferry\n")
-    password.chmod(0o600)
+    if not password.exists():  # never truncated again: a bridge may be reading it at this moment
+        password.touch(mode=0o600)
+        password.write_text("ferry\n")
     share: dict[str, Any] = {
         "id": "conf",
         "title": "Confocal",

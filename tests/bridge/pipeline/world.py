@@ -57,8 +57,10 @@ class World:
     @property
     def site(self) -> SiteConfig:
         secret = self.top / "omero.pass"
+        if not secret.exists():
+            secret.touch(mode=0o600)
+            secret.write_text("ferry-sandbox\n")
         site = make_site(self.top)
-        secret.write_text("ferry-sandbox\n")
         share = {
             "id": SHARE,
             "source": {
