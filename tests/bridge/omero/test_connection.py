@@ -208,7 +208,15 @@ def test_a_server_that_hangs_is_given_up_and_used_again_when_it_goes_on(own: Run
     assert time.monotonic() - started < 90
     assert (in_a_call.value.code, at_login.value.code) == ("omero_hung", "omero_hung")
     own.sigcont()
-    assert bridge.login("alice", PASSWORDS["alice"]).username == "alice"
+    # It first works off what was asked of it while it stood still; on a busy machine that takes a while.
+    for _ in range(10):
+        try:
+            assert bridge.login("alice", PASSWORDS["alice"]).username == "alice"
+            break
+        except Unavailable:
+            continue
+    else:
+        pytest.fail("OMERO goes on and the bridge does not get in")
 
 
 def test_a_session_that_an_administrator_ended_is_lost_not_wrong(own: RunningSandbox) -> None:
