@@ -33,7 +33,7 @@ def run(attempt: Attempt) -> None:
             remedy="Cancel the order; order again when the folder holds data.",
         )
     share = attempt.share
-    attempt.reporter.report("verify", files_total=len(files))
+    attempt.reporter.report("verify")
     listing = look(attempt)
     if (error := compare.incomplete(listing)) is not None:
         raise error

@@ -30,7 +30,7 @@ def ensure_units(attempt: Attempt, lock: RunLock) -> list[ImportUnit]:
     if known:
         return known
     files = attempt.context.store.files(attempt.order_id)
-    attempt.reporter.report("scan", files_total=len(files), last=True)
+    attempt.reporter.report("scan", last=True)
     places = attempt.places
     try:
         scanned = scan_units(

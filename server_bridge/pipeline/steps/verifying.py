@@ -34,7 +34,7 @@ def run(attempt: Attempt) -> None:
         StepFailed: for what waits or needs somebody.
     """
     files = attempt.context.store.files(attempt.order_id)
-    attempt.reporter.report("verify", files_total=len(files), last=True)
+    attempt.reporter.report("verify", last=True)
     require_unchanged_source(attempt, files)
     require_staged(attempt, files)
     clear_strangers(attempt, files)
