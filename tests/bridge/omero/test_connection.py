@@ -206,7 +206,8 @@ def test_a_server_that_hangs_is_given_up_and_used_again_when_it_goes_on(own: Run
             bridge.login("alice", PASSWORDS["alice"])
     # Without bounds each of these would block for ever; generous, since the machine is shared.
     assert time.monotonic() - started < 90
-    assert (in_a_call.value.code, at_login.value.code) == ("omero_hung", "omero_hung")
+    # Which of Ice's clocks runs out first decides the word; both are an outage that is waited for.
+    assert {in_a_call.value.code, at_login.value.code} <= {"omero_hung", "omero_away"}
     own.sigcont()
     # It first works off what was asked of it while it stood still; on a busy machine that takes a while.
     for _ in range(10):
@@ -216,7 +217,7 @@ def test_a_server_that_hangs_is_given_up_and_used_again_when_it_goes_on(own: Run
         except Unavailable:
             continue
     else:
-        pytest.fail("OMERO goes on and the bridge does not get in")
+        pytest.fail("OMERO went on and the bridge did not get in")
 
 
 def test_a_session_that_an_administrator_ended_is_lost_not_wrong(own: RunningSandbox) -> None:
