@@ -118,11 +118,11 @@ class OmeroConfig(_Section):
     omero_cli: str = ""
     """The ``omero`` command; empty: the one beside this Python."""
     call_timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
-    """Without it a call to a hung server never returns (omero-wire.md §3.1)."""
+    """Without it a call to a hung server never returns (seen with a stopped process)."""
     session_idle_seconds: Annotated[float, Field(ge=60)] = 3600.0
     import_stall_seconds: Annotated[float, Field(gt=1)] = 3600.0
     imports: Annotated[int, Field(ge=1, le=4)] = 2
-    """Imports at a time: OMERO has five background threads for everybody (omero.md §0.8)."""
+    """Imports at a time: OMERO has five for everybody (`omero.threads.background_threads`)."""
     skip: tuple[Literal["minmax", "thumbnails"], ...] = ()
     webclient_url: str = ""
 

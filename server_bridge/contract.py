@@ -335,7 +335,7 @@ class OrderIntent(Request):
     target: Target
     label: Annotated[str, Field(max_length=255)] = ""
     first_seen_at: datetime | None = None
-    """When this workstation first saw the acquisition: it decides whose data it is (DESIGN, promise 6)."""
+    """When this workstation first saw the acquisition: it decides whose data it is."""
     owner: str = ""
     """Staff only: the person the data belongs to. Empty: the person who orders."""
     import_again: bool = False

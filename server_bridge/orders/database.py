@@ -19,7 +19,7 @@ from server_bridge.errors import ConfigurationError
 
 BUSY_TIMEOUT_MS = 30_000
 MINIMUM_SQLITE = (3, 35, 0)
-"""RETURNING, which the engine needs too (engine.md §1)."""
+"""RETURNING came with it, and the engine needs it too."""
 
 
 def open_database(url: str) -> Engine:

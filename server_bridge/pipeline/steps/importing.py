@@ -31,7 +31,7 @@ SETTLE_SECONDS = 20.0
 """After a client's end OMERO may still be writing images: how long an attempt waits for them itself."""
 _SETTLE_POLL = 0.5
 _SERVER_SAID_NO = ("failure response on import", "internal_exception", "import-")
-"""[infer] Words of the server's own failure report (omero.md §1.2): then no image will come any more."""
+"""[infer] Words of the server's own failure report, as the importer prints it: no image will come."""
 
 
 def run(attempt: Attempt) -> None:
