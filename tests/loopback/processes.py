@@ -41,19 +41,6 @@ def healthy(url: str) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], object], seconds: float, what: str, *, every: float = 0.1) -> None:
-    """Poll until ``condition`` is true.
-
-    Raises:
-        SiteError: after ``seconds``, naming ``what``.
-    """
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise SiteError(f"{what} did not happen within {seconds:.0f} s")
-        time.sleep(every)
-
-
 class Program:
     """One long-running command with its output in a log file, in a process group of its own."""
 
