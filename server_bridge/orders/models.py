@@ -128,6 +128,11 @@ class Order(Base):
     file_count: Mapped[int] = mapped_column(Integer, default=0)
     size_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     asks_left_out: Mapped[bool] = mapped_column(Boolean, default=False)
+    seal: Mapped[str] = mapped_column(String(8), default="agent")
+    """Who judges the acquisition finished: ``agent``, or ``bridge`` (by two equal listings) where none is."""
+    listing_digest: Mapped[str] = mapped_column(String(64), default="")
+    """Of the bridge's own last listing, for an order that the bridge seals."""
+    listed_at: Mapped[datetime | None]
     result: Mapped[dict[str, Any] | None]
     """contract.OrderResult as JSON."""
     created_at: Mapped[datetime]
@@ -245,3 +250,63 @@ class AuditEntry(Base):
     action: Mapped[str] = mapped_column(String(64))
     subject: Mapped[str] = mapped_column(Text)
     detail: Mapped[dict[str, Any]]
+
+
+class Notice(Base):
+    """Something that somebody should hear about without looking: what the next mail to her will say."""
+
+    __tablename__ = "notices"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    key: Mapped[str] = mapped_column(String(255), unique=True)
+    """What it is about, so that one thing is told once, however often it is found."""
+    kind: Mapped[str] = mapped_column(String(32))
+    at: Mapped[datetime] = mapped_column(index=True)
+    order_id: Mapped[str | None] = mapped_column(ForeignKey("orders.id", ondelete="CASCADE"), index=True)
+    person: Mapped[str] = mapped_column(String(255), default="")
+    """OMERO user name of whom it concerns; empty: staff alone."""
+    for_staff: Mapped[bool] = mapped_column(Boolean, default=True)
+    reason: Mapped[dict[str, Any]]
+    """contract.Reason as JSON: the words of the card are the words of the mail."""
+    withdrawn_at: Mapped[datetime | None]
+    """It is no longer so: what was not mailed by then is not mailed any more."""
+    mailed_person_at: Mapped[datetime | None]
+    mailed_staff_at: Mapped[datetime | None]
+
+
+class BackupStamp(Base):
+    """The site's word that a backup of ManagedRepository ended well."""
+
+    __tablename__ = "backup_stamps"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    covers_until: Mapped[datetime] = mapped_column(index=True)
+    """When that backup *began*: what was in OMERO before is in it."""
+    reported_at: Mapped[datetime]
+    by: Mapped[str] = mapped_column(String(255))
+    note: Mapped[str] = mapped_column(Text, default="")
+
+
+class QuarantinedFile(Base):
+    """A staged file that was moved out of its order's directory, and what became of it."""
+
+    __tablename__ = "quarantined_files"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    order_id: Mapped[str] = mapped_column(ForeignKey("orders.id", ondelete="CASCADE"), index=True)
+    path: Mapped[str] = mapped_column(Text)
+    """Relative to the share's top."""
+    quarantine_path: Mapped[str] = mapped_column(Text)
+    """Absolute."""
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    why: Mapped[str] = mapped_column(String(32))
+    at: Mapped[datetime]
+    keep_until: Mapped[datetime | None]
+    """None: for ever, until staff decide."""
+    unlinked_at: Mapped[datetime | None]
+
+
+class SiteFact(Base):
+    """One thing the bridge remembers about its surroundings, such as the highest fileset id it ever saw."""
+
+    __tablename__ = "site_facts"
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[dict[str, Any]]
+    at: Mapped[datetime]
