@@ -20,7 +20,7 @@ from server_bridge.errors import NeedsAttention, TransientFailure
 from server_bridge.mover import command, output, paths, verdict
 from server_bridge.mover.sources import Source
 from server_bridge.mover.verdict import Verdict, VerdictKind
-from server_bridge.pipeline.processes import ProcessRunner, StopSignal
+from server_bridge.processes.runner import ProcessRunner, StopSignal
 
 DEFAULT_MARKER = ".omero-ferry-share"
 _KINDS = {"f": "file", "d": "folder", "L": "link", "D": "device", "S": "special"}

@@ -29,7 +29,7 @@ from pathlib import Path
 from server_bridge.mover import command, output, paths, sharding, staging, verdict
 from server_bridge.mover.sources import Source
 from server_bridge.mover.verdict import Verdict, VerdictKind
-from server_bridge.pipeline.processes import ChildResult, ProcessRunner, RunLock, StopSignal
+from server_bridge.processes.runner import ChildResult, ProcessRunner, RunLock, StopSignal
 
 _SWEEP_SECONDS = 0.25
 _SWEEP_MISSES = 8

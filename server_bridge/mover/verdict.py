@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from server_bridge.errors import NeedsAttention, StepFailed, TransientFailure
-from server_bridge.pipeline.processes import ChildResult, Ended
+from server_bridge.processes.runner import ChildResult, Ended
 
 
 class VerdictKind(enum.Enum):

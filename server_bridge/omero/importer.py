@@ -69,7 +69,7 @@ class StopSignal(Protocol):
 
 
 class Finished(Protocol):
-    """What a runner gives back (`server_bridge.pipeline.processes.ChildResult`)."""
+    """What a runner gives back (`server_bridge.processes.runner.ChildResult`)."""
 
     @property
     def returncode(self) -> int: ...
@@ -84,7 +84,7 @@ class Finished(Protocol):
 
 
 class Runner(Protocol):
-    """Runs children (`server_bridge.pipeline.processes.ProcessRunner`)."""
+    """Runs children (`server_bridge.processes.runner.ProcessRunner`)."""
 
     def run(
         self,

@@ -194,7 +194,7 @@ def _uploads(session: Session, ids: list[int]) -> dict[int, bool]:
 
 
 class HeldLock(Protocol):
-    """The order's run lock (`server_bridge.pipeline.run_lock.RunLock`): whoever holds it has ended every
+    """The order's run lock (`server_bridge.processes.run_lock.RunLock`): whoever holds it has ended every
     importer that a dead bridge left behind, and nobody else can start one. ``fd`` is -1 once released.
     """
 

@@ -21,8 +21,8 @@ def marker_seen(site: SiteConfig, share: ShareConfig) -> str:
         TransientFailure, NeedsAttention, ConfigurationError: as the mover says it.
     """
     from server_bridge.mover.listing import check_share
-    from server_bridge.pipeline.processes import ProcessRunner
     from server_bridge.pipeline.sources import source_of
+    from server_bridge.processes.runner import ProcessRunner
 
     source = source_of(share)
     check_share(

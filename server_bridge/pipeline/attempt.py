@@ -27,8 +27,8 @@ from server_bridge.orders.models import Order, OrderEvent, utcnow
 from server_bridge.pipeline import backoff
 from server_bridge.pipeline.live import LiveAttempts
 from server_bridge.pipeline.places import OrderPlaces, places_of
-from server_bridge.pipeline.processes import ProcessRunner
 from server_bridge.pipeline.progress import Reporter
+from server_bridge.processes.runner import ProcessRunner
 
 TRANSFER, IMPORT = "transfer", "import"
 

@@ -18,8 +18,8 @@ from server_bridge.pipeline.attempt import IMPORT, TRANSFER, Attempt, Step, run_
 from server_bridge.pipeline.dispatcher import Dispatcher, lanes_of
 from server_bridge.pipeline.engine import Engine, engine_url
 from server_bridge.pipeline.live import LiveAttempts
-from server_bridge.pipeline.processes import ProcessRunner
 from server_bridge.pipeline.steps import annotating, baseline, importing, proving, pulling, verifying
+from server_bridge.processes.runner import ProcessRunner
 from server_bridge.retention.releaser import Releaser
 
 STOP_SECONDS = 30.0

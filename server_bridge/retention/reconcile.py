@@ -19,8 +19,8 @@ from server_bridge.omero.proof import NameOnDisk, look
 from server_bridge.orders import stages
 from server_bridge.orders.models import Order, OrderFile
 from server_bridge.pipeline.places import places_of
-from server_bridge.pipeline.processes import ProcessRunner
 from server_bridge.pipeline.sources import source_of
+from server_bridge.processes.runner import ProcessRunner
 
 APART = timedelta(seconds=30)
 CAP_PER_PASS = 2000

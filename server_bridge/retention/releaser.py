@@ -16,7 +16,7 @@ from server_bridge.errors import FerryError, StaleAttempt
 from server_bridge.observability import working_on
 from server_bridge.orders import stages
 from server_bridge.orders.models import Order, OrderFile, utcnow
-from server_bridge.pipeline.processes import ProcessRunner
+from server_bridge.processes.runner import ProcessRunner
 from server_bridge.retention import guard
 from server_bridge.retention.reconcile import APART, Sighting, drop_links, sight
 from server_bridge.retention.release import gather, release

@@ -22,9 +22,9 @@ from server_bridge.omero.paths import client_path
 from server_bridge.omero.receipts import FilesetInfo, filesets_by_client_path, remove_debris
 from server_bridge.orders.models import ImportUnit, OrderFile, utcnow
 from server_bridge.pipeline.attempt import Attempt
-from server_bridge.pipeline.run_lock import RunLock
 from server_bridge.pipeline.steps.units import ensure_units
 from server_bridge.pipeline.unit_rules import UnitAction, decide, may_still_import
+from server_bridge.processes.run_lock import RunLock
 
 PENDING, IMPORTING, IMPORTED = "pending", "importing", "imported"
 SETTLE_SECONDS = 20.0

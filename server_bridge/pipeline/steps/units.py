@@ -16,7 +16,7 @@ from server_bridge.omero.paths import client_path
 from server_bridge.orders.models import ImportUnit, OrderFile
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.leftovers import covering_rule
-from server_bridge.pipeline.run_lock import RunLock
+from server_bridge.processes.run_lock import RunLock
 
 
 def ensure_units(attempt: Attempt, lock: RunLock) -> list[ImportUnit]:

@@ -13,7 +13,7 @@ import pytest
 from server_bridge.mover.listing import list_source
 from server_bridge.mover.pull import PulledFile, WantedFile
 from server_bridge.mover.sources import PathSource, Source
-from server_bridge.pipeline.processes import ProcessRunner
+from server_bridge.processes.runner import ProcessRunner
 from tests.bridge.rsyncd import LoopbackSshd, RsyncDaemon
 
 MARKER = ".omero-ferry-share"

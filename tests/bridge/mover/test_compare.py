@@ -10,7 +10,7 @@ import pytest
 from server_bridge.mover.compare import Differences, differences
 from server_bridge.mover.listing import Entry, Listing, list_source
 from server_bridge.mover.sources import PathSource
-from server_bridge.pipeline.processes import ProcessRunner
+from server_bridge.processes.runner import ProcessRunner
 from tests.bridge.mover.conftest import fill
 
 

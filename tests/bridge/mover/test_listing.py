@@ -20,7 +20,7 @@ from server_bridge.mover.listing import (
 )
 from server_bridge.mover.paths import PathRefused
 from server_bridge.mover.sources import DaemonSource, PathSource, Source
-from server_bridge.pipeline.processes import ProcessRunner
+from server_bridge.processes.runner import ProcessRunner
 from tests.bridge.mover.conftest import MARKER, ODD_NAMES, fill
 from tests.bridge.rsyncd import LoopbackSshd, RsyncDaemon, readable_again
 

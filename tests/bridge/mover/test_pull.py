@@ -16,7 +16,7 @@ from server_bridge.mover.pull import PulledFile, PullLimits, WantedFile, pull
 from server_bridge.mover.sources import PathSource, Source
 from server_bridge.mover.staging import Space, StagingUnexpected
 from server_bridge.mover.verdict import VerdictKind
-from server_bridge.pipeline.processes import LockBusy, ProcessRunner, RunLock
+from server_bridge.processes.runner import LockBusy, ProcessRunner, RunLock
 from tests.bridge.mover.conftest import ODD_NAMES, assert_identical, fill, sha1_of, wanted_in
 from tests.bridge.rsyncd import RsyncDaemon, readable_again, wait_until
 

@@ -15,8 +15,8 @@ import pytest
 from server_bridge.mover.pull import PullLimits, PullOutcome, WantedFile, pull
 from server_bridge.mover.sources import DaemonSource, PathSource, Source
 from server_bridge.mover.verdict import VerdictKind
-from server_bridge.pipeline.processes import ProcessRunner
-from server_bridge.pipeline.run_lock import LOCK_VARIABLE
+from server_bridge.processes.run_lock import LOCK_VARIABLE
+from server_bridge.processes.runner import ProcessRunner
 from tests.bridge.mover.conftest import assert_identical, fill, wanted_in
 from tests.bridge.mover.test_pull import FOLDER, Sent
 from tests.bridge.rsyncd import LoopbackSshd, RsyncDaemon, wait_until
@@ -219,7 +219,7 @@ import json, sys
 from pathlib import Path
 from server_bridge.mover.pull import PullLimits, WantedFile, pull
 from server_bridge.mover.sources import DaemonSource
-from server_bridge.pipeline.processes import ProcessRunner
+from server_bridge.processes.runner import ProcessRunner
 port, password_file, staging, lock, wanted = sys.argv[1:]
 pull(
     DaemonSource("127.0.0.1", "acq", int(port), "bridge", Path(password_file)),

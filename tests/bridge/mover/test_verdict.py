@@ -18,7 +18,7 @@ from server_bridge.mover.verdict import (
     of_result,
     staging_full,
 )
-from server_bridge.pipeline.processes import ChildResult, Ended
+from server_bridge.processes.runner import ChildResult, Ended
 
 RECORDED = Path(__file__).parent / "recorded"
 T, P, S, R = VerdictKind.TRANSIENT, VerdictKind.PERMANENT, VerdictKind.SPACE, VerdictKind.RECONCILE

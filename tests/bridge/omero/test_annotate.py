@@ -18,7 +18,7 @@ from server_bridge.omero.directory import list_containers
 from server_bridge.omero.importer import run_import
 from server_bridge.omero.names import NS_ORDER, NS_PROVENANCE
 from server_bridge.omero.session import chunks
-from server_bridge.pipeline.processes import ProcessRunner
+from server_bridge.processes.runner import ProcessRunner
 from tests.bridge.omero.conftest import AsPerson
 from tests.bridge.sandbox.conftest import write_multi, write_plate
 

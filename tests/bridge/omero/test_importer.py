@@ -19,7 +19,7 @@ from server_bridge.omero.importer import ImportRun, ImportStep, StepKind, run_im
 from server_bridge.omero.names import NS_ORDER
 from server_bridge.omero.paths import client_path
 from server_bridge.omero.receipts import filesets_by_client_path
-from server_bridge.pipeline.processes import ProcessRunner
+from server_bridge.processes.runner import ProcessRunner
 from server_bridge.sandbox.faults import set_fault
 from tests.bridge.conftest_sandbox import RunningSandbox
 from tests.bridge.omero.conftest import AsPerson, config_for

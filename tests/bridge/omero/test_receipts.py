@@ -26,7 +26,7 @@ from server_bridge.omero.receipts import (
     prove_file,
     remove_debris,
 )
-from server_bridge.pipeline.processes import ProcessRunner
+from server_bridge.processes.runner import ProcessRunner
 from server_bridge.sandbox.faults import set_fault
 from tests.bridge.conftest_sandbox import RunningSandbox
 from tests.bridge.omero.conftest import AsPerson

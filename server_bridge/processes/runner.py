@@ -14,7 +14,7 @@ means close that hole:
   deadlock in a threaded process). The signal is not inherited by grandchildren, and util-linux may be
   absent: it is only the fast way.
 * A lock file per order, inherited by the child, and a mark in its environment: whoever takes the lock next
-  first ends what is left (`server_bridge.pipeline.run_lock`).
+  first ends what is left (`server_bridge.processes.run_lock`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Protocol
 
 from server_bridge.errors import NeedsAttention
-from server_bridge.pipeline.run_lock import (
+from server_bridge.processes.run_lock import (
     LOCK_VARIABLE,
     LockBusy,
     OrphansRemain,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from server_bridge.pipeline.processes import (
+from server_bridge.processes.runner import (
     Ended,
     LockBusy,
     ProcessRunner,
@@ -233,7 +233,7 @@ def test_locks_of_other_orders_do_not_leak_into_children(runner: ProcessRunner, 
 BRIDGE = """
 import sys
 from pathlib import Path
-from server_bridge.pipeline.processes import ProcessRunner
+from server_bridge.processes.runner import ProcessRunner
 script, lock, death_signal = sys.argv[1:]
 ProcessRunner(death_signal=death_signal == "yes").run(
     ["/bin/sh", "-c", script], env={"PATH": "/usr/bin:/bin"}, lock_path=Path(lock)
