@@ -67,6 +67,7 @@ name = "{site.name}"
 contact = "{site.contact}"
 state_dir = "{site.state_dir}"
 staging_dir = "{site.staging_dir}"
+database_url = "{site.database_url}"
 staff = ["staff"]
 [omero]
 host = "127.0.0.1"
