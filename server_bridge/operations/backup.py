@@ -194,7 +194,8 @@ def restore_file(site: SiteConfig, file: Path, who: str) -> tuple[snapshots.Snap
         ConfigurationError: where the bridge runs, the file is no good, or somebody has the orders open.
     """
     from server_bridge.operations.serve import serve_lock
-    from server_bridge.orders.database import migrate, open_database
+    from server_bridge.orders.database import open_database
+    from server_bridge.orders.migrating import migrate
     from server_bridge.orders.store import Store
     from server_bridge.pipeline.engine import engine_url
 
