@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from hypothesis import settings
 
 from tests import databases
 
+# How long an example takes says how busy the machine is.
+settings.register_profile("ferry", deadline=None)
+settings.load_profile("ferry")
 pytest_plugins = ["tests.bridge.conftest_sandbox"]
 
 

@@ -19,10 +19,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy.engine import make_url
 
 from server_bridge.config import SiteConfig, describe, load_site, read_secret
 from server_bridge.errors import ConfigurationError, FerryError
 from server_bridge.operations.terminal import JsonOption, SiteOption, plain, say, say_json, told
+from server_bridge.orders.database import open_database
+from server_bridge.orders.soundness import require_local, require_sound
 
 MINIMUM_RSYNC = (3, 2, 7)
 """--trust-sender and the checksum names appear in 3.2.x; the mover was measured with 3.2.7 and 3.5.0."""
@@ -76,6 +79,24 @@ def state_folder(folder: Path) -> str:
             f"{folder} is not writable.", title="Not ours", remedy="chown it to the bridge's user."
         )
     return str(folder)
+
+
+def orders_database(site: SiteConfig) -> str:
+    """The orders' database keeps what the bridge promises; nothing is made or changed.
+
+    Raises:
+        ConfigurationError: where it does not, or is not reached.
+    """
+    url = make_url(site.url)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        require_local(Path(url.database or ""), Path("/proc/self/mountinfo").read_text().splitlines())
+        return f"SQLite, {url.database}; made at the first start"
+    engine = open_database(site.url)
+    try:
+        found = require_sound(engine)
+    finally:
+        engine.dispose()
+    return "; ".join((found.text, *found.remarks))
 
 
 def staging_folder(folder: Path) -> str:
@@ -232,6 +253,7 @@ def check(site: SiteConfig) -> Iterator[Line]:
     for name, path in secret_files(site):
         yield attempt(name, lambda path=path: f"{path}" if read_secret(path) else "")  # type: ignore[misc]
     yield attempt("state_dir", lambda: state_folder(site.state_dir))
+    yield attempt("database", lambda: orders_database(site))
     yield attempt("staging_dir", lambda: staging_folder(site.staging_dir))
     yield attempt("rsync", lambda: rsync_version(site.rsync))
     yield attempt("java", lambda: java_version(site.omero.java))

@@ -21,6 +21,7 @@ from server_bridge.config import HttpConfig, SiteConfig, load_site
 from server_bridge.context import build_context, refuse_root
 from server_bridge.errors import ConfigurationError
 from server_bridge.observability import configure_logging, get_logger
+from server_bridge.orders.soundness import require_sound
 
 GRACE_SECONDS = 5
 """For answers that are being sent when the bridge is told to end; polls are answered at once."""
@@ -166,6 +167,10 @@ def _serve(site: SiteConfig) -> None:
         from server_bridge.pipeline import service
 
         context = build_context(site)
+        sound = require_sound(context.store.engine)
+        log.info("the orders' database is sound", database=sound.text)
+        for remark in sound.remarks:
+            log.warning("the orders' database", remark=remark)
         app = create_app(context)
         config = uvicorn.Config(
             app,

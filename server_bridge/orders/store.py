@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Engine, delete, or_, select, true, update
+from sqlalchemy import Engine, delete, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from server_bridge.contract import Condition, Progress, Reason, Stage
@@ -185,6 +185,19 @@ class Store:
                 self.set_condition(session, order, Condition.QUEUED, who="bridge", text=text)
             return [order.id for order in orders]
 
+    def recall_stranded(self, now: datetime, longest: timedelta) -> list[str]:
+        """Queue what waits for a moment that no pause can reach: the clock was set back meanwhile."""
+        too_far = (Order.condition == Condition.WAITING) & (Order.next_try_at > now + longest)
+        with self.read() as session:
+            if session.scalar(select(Order.id).where(too_far).limit(1)) is None:
+                return []
+        with self.write() as session:
+            orders = session.scalars(select(Order).where(too_far)).all()
+            for order in orders:
+                text = "the bridge's clock was set back; tried again now"
+                self.set_condition(session, order, Condition.QUEUED, who="bridge", text=text)
+            return [order.id for order in orders]
+
     def due(
         self, now: datetime, among: frozenset[Stage], limit: int, share: str | None = None
     ) -> list[Order]:
@@ -320,15 +333,20 @@ class Store:
             )
 
     def set_progress(self, order_id: str, progress: Progress) -> None:
-        """Overwrite the progress row, outside history and revision. Callers throttle to once a second."""
+        """Overwrite the progress row, outside history and revision. Callers throttle to once a second.
+
+        The row's own time is the pollers' position: like the feed's counter it grows in commit order, also
+        when the clock is set back.
+        """
         counters = progress.model_dump(mode="json")
-        with Session(self._writer) as session, session.begin():
+        with self.write() as session:
+            newest = session.scalar(select(func.max(OrderProgress.at)))
+            at = progress.at if newest is None else max(progress.at, newest + timedelta(microseconds=1))
             found = session.get(OrderProgress, order_id)
             if found is None:
-                session.add(OrderProgress(order_id=order_id, progress=counters, at=progress.at))
+                session.add(OrderProgress(order_id=order_id, progress=counters, at=at))
             else:
-                found.progress, found.at = counters, progress.at
-        self._notify()
+                found.progress, found.at = counters, at
 
     def progress(self, order_ids: Sequence[str]) -> dict[str, Progress]:
         """Progress rows of those orders that have one."""

@@ -16,11 +16,11 @@ from datetime import datetime, timedelta
 from threading import Event
 
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from server_bridge.config import ShareConfig
 from server_bridge.context import Context
-from server_bridge.contract import Condition, Reason, Stage, Target
+from server_bridge.contract import Condition, Progress, Reason, Stage, Target
 from server_bridge.errors import FerryError, NeedsAttention, StaleAttempt, TransientFailure
 from server_bridge.observability import working_on
 from server_bridge.orders.models import Order, OrderEvent, utcnow
@@ -58,7 +58,14 @@ class Attempt:
     reporter: Reporter = field(init=False)
 
     def __post_init__(self) -> None:
-        self.reporter = Reporter(lambda progress: self.context.store.set_progress(self.order_id, progress))
+        self.reporter = Reporter(self._show)
+
+    def _show(self, progress: Progress) -> None:
+        try:
+            self.context.store.set_progress(self.order_id, progress)
+        except OperationalError as error:
+            # A counter that is not shown ends no pull; what must be written is written by the steps.
+            _log.warning("progress is not shown for now: %s", error.orig)
 
     @property
     def order(self) -> Order:
@@ -133,45 +140,58 @@ def run_attempt(attempt: Attempt, steps: Mapping[Stage, Step], stages: Sequence[
     """Carry out the steps of a phase from the order's stage on. Returns one word for the engine's row."""
     with working_on(attempt.order_id, attempt=attempt.number):
         try:
-            while (stage := Stage(attempt.order.stage)) in stages:
-                attempt.check()
-                steps[stage](attempt)
-            return "done"
-        except Finished:
-            return "done"
-        except StaleAttempt:
-            _log.info("the order moved on without this attempt")
-            return "stale"
-        except Stopping:
-            return _put_back(attempt, "the bridge ends; the order goes on with the next start")
-        except FerryError as error:
-            return _fail(attempt, error)
+            return _run(attempt, steps, stages)
         except SQLAlchemyError as error:
             # The orders themselves cannot be written: whoever starts next finds the order running, and queues
             # it (`Store.requeue_running`, or the dispatcher's look for lost attempts).
             _log.exception("the orders database failed: %s", error)
             return "database"
-        except OSError as error:
-            return _fail(
-                attempt,
-                TransientFailure(
-                    f"{type(error).__name__}: {error}",
-                    code="disk_failed",
-                    title="A disk of the bridge failed",
-                    remedy="The bridge tries again. If it stays, staff check staging and state folder.",
-                ),
-            )
-        except Exception as error:  # noqa: BLE001 - the order must say that it failed
-            _log.exception("attempt %s of %s failed by a mistake of ours", attempt.number, attempt.order_id)
-            return _fail(
-                attempt,
-                TransientFailure(
-                    f"{type(error).__name__}: {error}",
-                    code="internal",
-                    title="The bridge made a mistake",
-                    remedy="The bridge tries again. If it stays, staff find the whole text in its log.",
-                ),
-            )
+
+
+def _run(attempt: Attempt, steps: Mapping[Stage, Step], stages: Sequence[Stage]) -> str:
+    """One attempt; whatever it meets but the database's own failures ends as a state of the order."""
+    try:
+        while (stage := Stage(attempt.order.stage)) in stages:
+            attempt.check()
+            steps[stage](attempt)
+        return "done"
+    except Finished:
+        return "done"
+    except StaleAttempt:
+        _log.info("the order moved on without this attempt")
+        return "stale"
+    except Stopping:
+        return _put_back(attempt, "the bridge ends; the order goes on with the next start")
+    except FerryError as error:
+        return _fail(attempt, error)
+    except (DataError, IntegrityError, ProgrammingError) as error:
+        return _fail(attempt, _mistake(attempt, error))  # of ours: the database itself is well
+    except SQLAlchemyError:
+        raise  # no failure of the order; and where it would be told cannot be written
+    except OSError as error:
+        return _fail(
+            attempt,
+            TransientFailure(
+                f"{type(error).__name__}: {error}",
+                code="disk_failed",
+                title="A disk of the bridge failed",
+                remedy="The bridge tries again. If it stays, staff check staging and state folder.",
+            ),
+        )
+    except Exception as error:  # noqa: BLE001 - the order must say that it failed
+        return _fail(attempt, _mistake(attempt, error))
+
+
+def _mistake(attempt: Attempt, error: Exception) -> TransientFailure:
+    _log.error(
+        "attempt %s of %s failed by a mistake of ours", attempt.number, attempt.order_id, exc_info=error
+    )
+    return TransientFailure(
+        f"{type(error).__name__}: {error}",
+        code="internal",
+        title="The bridge made a mistake",
+        remedy="The bridge tries again. If it stays, staff find the whole text in its log.",
+    )
 
 
 def _put_back(attempt: Attempt, text: str) -> str:

@@ -12,6 +12,7 @@ doubles it each time), between the site's base and cap.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum
 
 from server_bridge.config import LimitsConfig
@@ -37,6 +38,17 @@ OUTAGES = frozenset(
         "omero_full",
     }
 )
+
+
+_LEAST, _MOST = 0.85, 1.15
+"""The pause is spread between these, so that many orders do not knock at the same moment."""
+_SLACK = timedelta(hours=1)
+
+
+def longest_pause(limits: LimitsConfig) -> timedelta:
+    """No order waits longer than this for its next try; one that seems to was written before the clock was
+    set back."""
+    return timedelta(seconds=limits.retry_cap_seconds * _MOST) + _SLACK
 
 
 class Failure(Enum):
@@ -96,6 +108,6 @@ def decide(
     delay = min(cap, max(limits.retry_base_seconds, waited))
     return Decision(
         Condition.WAITING,
-        delay_seconds=delay * (0.85 + 0.3 * spread),
+        delay_seconds=delay * (_LEAST + (_MOST - _LEAST) * spread),
         progressed=progressed or failure is Failure.OUTAGE,
     )

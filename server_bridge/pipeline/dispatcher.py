@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -67,6 +67,8 @@ class Dispatcher:
         *,
         every_seconds: float,
         lost_seconds: float = LOST_SECONDS,
+        longest_pause: timedelta = timedelta(hours=2),
+        may_work: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store = store
         self._lanes = {lane.queue: lane for lane in lanes}
@@ -74,6 +76,8 @@ class Dispatcher:
         self._sweep = sweep
         self._every = every_seconds
         self._lost_seconds = lost_seconds
+        self._longest_pause = longest_pause
+        self._may_work = may_work
         self._guard = threading.Lock()
         self._submitted: dict[tuple[str, int], tuple[str, float]] = {}
         """(order, attempt) → (queue, monotonic time of submission), until it ends."""
@@ -120,7 +124,8 @@ class Dispatcher:
         while not self._ending.is_set():
             self._wake.clear()
             try:
-                self.turn(utcnow())
+                if self._may_work():
+                    self.turn(utcnow())
             except SQLAlchemyError as error:
                 _log.warning("dispatching pauses, the orders cannot be reached: %s", error)
                 self._ending.wait(1.0)
@@ -185,6 +190,8 @@ class Dispatcher:
         if clock - self._looked_for_lost_at > self._lost_seconds / 3:
             self._looked_for_lost_at = clock
             self.find_lost(clock)
+            for order_id in self._store.recall_stranded(now, self._longest_pause):
+                _log.warning("order %s waited for a moment that the clock took back", order_id)
         if clock - self._swept_at > SWEEP_SECONDS:
             self._swept_at = clock
             try:

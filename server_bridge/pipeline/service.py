@@ -14,6 +14,8 @@ from server_bridge.context import Context
 from server_bridge.contract import Stage
 from server_bridge.errors import ConfigurationError
 from server_bridge.orders import stages
+from server_bridge.orders.sole_use import SoleUse
+from server_bridge.pipeline import backoff
 from server_bridge.pipeline.attempt import IMPORT, TRANSFER, Attempt, Step, run_attempt
 from server_bridge.pipeline.dispatcher import Dispatcher, lanes_of
 from server_bridge.pipeline.engine import Engine, engine_url
@@ -48,6 +50,11 @@ class Service:
         site, self._store = context.site, context.store
         self._context = context
         self._lock = _take_lock(site.state_dir / "pipeline.lock")
+        try:
+            self._sole = SoleUse(self._store.engine)
+        except BaseException:
+            os.close(self._lock)
+            raise
         self._live = LiveAttempts(self._store)
         self._runner = ProcessRunner()
         lanes = lanes_of({share.id: share.pulls for share in site.shares}, site.omero.imports)
@@ -60,6 +67,8 @@ class Service:
             self._engine.submit,
             self._engine.sweep,
             every_seconds=site.limits.dispatch_seconds,
+            longest_pause=backoff.longest_pause(site.limits),
+            may_work=self._sole.held,
         )
         self._releaser = Releaser(context)
         self._begun = False
@@ -94,6 +103,7 @@ class Service:
         self._engine.stop()
         if self._begun:
             self._leave_resumable()
+        self._sole.release()
         os.close(self._lock)
 
     def _leave_resumable(self) -> None:
@@ -108,7 +118,8 @@ def start(context: Context) -> Service:
     """Start the pipeline.
 
     Raises:
-        ConfigurationError: where another pipeline works on this state folder, or the engine does not start.
+        ConfigurationError: where another pipeline works on this state folder or on these orders, or the
+            engine does not start.
     """
     service = Service(context)
     try:

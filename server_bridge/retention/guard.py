@@ -22,11 +22,15 @@ class ReleaseFacts:
     hold_days: float
     statuses: Sequence[ReceiptStatus]
     problems: Sequence[tuple[str, str, str]] = ()
+    clock_lead: timedelta = timedelta(0)
+    """By how much the clock was set ahead since the proof: the hold is counted in time that passed."""
 
 
 def release_not_before(facts: ReleaseFacts) -> datetime | None:
     """When the hold ends; None for an order that was never proven."""
-    return None if facts.proven_at is None else facts.proven_at + timedelta(days=facts.hold_days)
+    if facts.proven_at is None:
+        return None
+    return facts.proven_at + timedelta(days=facts.hold_days) + facts.clock_lead
 
 
 def may_be_released(facts: ReleaseFacts, now: datetime) -> Reason | None:

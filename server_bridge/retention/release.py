@@ -13,7 +13,7 @@ from uuid import UUID
 from server_bridge.context import Context
 from server_bridge.contract import Reason, ReceiptStatus, Release, ReleasedFile, Stage
 from server_bridge.omero.receipts import filesets_by_id
-from server_bridge.orders import stages
+from server_bridge.orders import clock, stages
 from server_bridge.orders.models import Order, OrderFile, utcnow
 from server_bridge.pipeline.places import places_of
 from server_bridge.pipeline.steps.proving import judge_files
@@ -82,6 +82,9 @@ def gather(context: Context, order: Order, files: list[OrderFile]) -> ReleaseFac
         hold_days=hold_days,
         statuses=[ReceiptStatus(file.status) for file in files],
         problems=problems,
+        clock_lead=clock.lead_since(order.proven_at, clock.observe(context.store))
+        if order.proven_at is not None
+        else timedelta(0),
     )
 
 

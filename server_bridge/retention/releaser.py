@@ -14,7 +14,7 @@ from server_bridge.context import Context
 from server_bridge.contract import ReceiptStatus, Stage
 from server_bridge.errors import FerryError, StaleAttempt
 from server_bridge.observability import working_on
-from server_bridge.orders import stages
+from server_bridge.orders import clock, stages
 from server_bridge.orders.models import Order, OrderFile, utcnow
 from server_bridge.processes.runner import ProcessRunner
 from server_bridge.retention import guard
@@ -68,6 +68,7 @@ class Releaser:
 
     def tick(self, now: datetime) -> None:
         """Look at the orders whose time has come."""
+        clock.observe(self._context.store)
         for order_id in self._due(now):
             if self._ending.is_set():
                 return
@@ -106,7 +107,8 @@ class Releaser:
                 or order.proven_at + timedelta(days=share.hold_days) > now
             ):
                 continue
-            if self._next_look.get(order.id, now) <= now:
+            # One that lies further ahead than any can was noted before the clock was set back.
+            if not now < self._next_look.get(order.id, now) <= now + RECHECK:
                 due.append(order.id)
         return due[:AT_ONCE]
 

@@ -111,31 +111,39 @@ def fill(engine: Engine) -> None:
                 "updated_at": now,
             }
             connection.execute(tables.tables["orders"].insert().values(values))
-            for file in range(FILES):
-                connection.execute(
-                    tables.tables["order_files"]
-                    .insert()
-                    .values(order_id=order_id, path=f"f{file}", size_bytes=1, mtime_ns=1, sha1="a" * 40, status="pending", rule="")
-                )
-            connection.execute(
-                tables.tables["import_units"].insert().values(
-                    order_id=order_id, index=0, main_path="f0", file_count=FILES, client_path="f0", reader="", spw=False, state="pending", tries=0,
-                    image_ids=[1], plate_ids=[],
-                )
-            )  # fmt: skip
-            connection.execute(
-                tables.tables["order_events"]
-                .insert()
-                .values(
-                    order_id=order_id,
-                    at=now,
-                    who="a",
-                    stage="importing",
-                    condition="queued",
-                    attempt=1,
-                    text="x",
-                )
-            )
+            rows: dict[str, list[dict[str, object]]] = {
+                "order_files": [
+                    {"path": f"f{file}", "size_bytes": 1, "mtime_ns": 1, "status": "pending", "rule": ""}
+                    for file in range(FILES)
+                ],
+                "import_units": [
+                    {
+                        "index": 0,
+                        "main_path": "f0",
+                        "file_count": FILES,
+                        "client_path": "f0",
+                        "reader": "",
+                        "spw": False,
+                        "state": "pending",
+                        "tries": 0,
+                        "image_ids": [1],
+                        "plate_ids": [],
+                    }
+                ],
+                "order_events": [
+                    {
+                        "at": now,
+                        "who": "bridge",
+                        "stage": "importing",
+                        "condition": "queued",
+                        "attempt": 1,
+                        "text": "imports",
+                    }
+                ],
+            }
+            for table, several in rows.items():
+                for row in several:
+                    connection.execute(tables.tables[table].insert().values(order_id=order_id, **row))
 
 
 def counts(engine: Engine) -> tuple[int, int, int, int]:
