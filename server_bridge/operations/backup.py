@@ -86,8 +86,9 @@ def database_file(site: SiteConfig) -> Path:
             f"The orders are in {url.get_backend_name()} (database {url.database!r} on "
             f"{url.host or 'this host'}).",
             title="This command is for SQLite",
-            remedy="Use `pg_dump --format=custom` for a backup and `pg_restore --clean` with the bridge "
-            "stopped, or your site's backup of PostgreSQL.",
+            remedy="Use `pg_dump --format=custom` for a backup, or your site's backup of PostgreSQL. To put "
+            "one back: stop the bridge, `pg_restore --clean`, then `DROP SCHEMA IF EXISTS dbos CASCADE` (the "
+            "engine's attempts; the bridge makes it anew), start, and `ferry-bridge prove --all`.",
         )
     if not url.database or url.database == ":memory:":
         raise ConfigurationError("database_url names no file.", title="There is nothing to back up")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy
 import pytest
 import tifffile
+from sqlalchemy import text
 
 from server_bridge.contract import Stage
 from server_bridge.orders.models import Order
@@ -109,25 +112,32 @@ def test_killed_while_omero_makes_the_images(own_world: World) -> None:
 
 @pytest.mark.parametrize("damage", ["all", "some"])
 def test_the_engines_tables_do_not_matter(own_world: World, damage: str) -> None:
-    import sqlite3
-
     write_tiff(own_world.buffer / "alice" / "cell.tif")
     age(own_world.buffer / "alice")
     order_id = own_world.order("alice/cell.tif")
     own_world.fault("checkTarget", "delay:30")
     kill_when(own_world, order_id, lambda _order: _links(own_world, order_id, "alice/cell.tif") > 1)
-    engine = own_world.site.state_dir / "engine.sqlite3"
+    _damage_engine(own_world, damage)
+    finish(own_world, order_id)
+    own_world.require_once(order_id, {"alice/cell.tif"})
+
+
+def _damage_engine(world: World, damage: str) -> None:
+    """Take the engine's tables away, or one of them."""
+    if world.site.url.startswith("postgresql"):
+        what = "SCHEMA dbos" if damage == "all" else "TABLE dbos.workflow_status"
+        with world.context.store.engine.begin() as connection:
+            connection.execute(text(f"DROP {what} CASCADE"))
+        return
+    engine = world.site.state_dir / "engine.sqlite3"
     assert engine.exists()
     if damage == "all":
         for path in engine.parent.glob("engine.sqlite3*"):
             path.unlink()
-    else:
-        connection = sqlite3.connect(engine)
+        return
+    with closing(sqlite3.connect(engine)) as connection:
         connection.execute("DROP TABLE workflow_status")
         connection.commit()
-        connection.close()
-    finish(own_world, order_id)
-    own_world.require_once(order_id, {"alice/cell.tif"})
 
 
 def _links(world: World, order_id: str, path: str) -> int:

@@ -40,13 +40,15 @@ LONG_SECONDS = 90.0
 
 @dataclass
 class World:
-    """One site. ``limits`` and ``share`` replace values of the site file."""
+    """One site. ``limits``, ``share`` and ``database_url`` replace values of the site file."""
 
     top: Path
     sandbox: RunningSandbox
     rsyncd: RsyncDaemon
     limits: dict[str, Any] = field(default_factory=dict)
     share: dict[str, Any] = field(default_factory=dict)
+    database_url: str | None = None
+    """None: what the run's tests work on."""
     bridge: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -94,6 +96,8 @@ class World:
             "webclient_url": "https://omero.example.org/webclient",
         }
         values["shares"] = (share,)
+        if self.database_url is not None:
+            values["database_url"] = self.database_url
         return SiteConfig(**values)
 
     @property
