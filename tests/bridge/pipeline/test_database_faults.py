@@ -13,7 +13,6 @@ import tifffile
 
 from server_bridge.contract import Stage
 from server_bridge.orders import database
-from server_bridge.pipeline.service import Service
 from tests.bridge.conftest_sandbox import RunningSandbox
 from tests.bridge.pipeline.conftest import MakeWorld
 from tests.bridge.pipeline.test_kills import SlowDaemon
@@ -39,9 +38,11 @@ def on_postgresql(make_world: MakeWorld, sandbox: RunningSandbox, cluster: Clust
 
 
 def cell(world: World, name: str) -> str:
-    write_tiff(world.buffer / "alice" / name)
-    age(world.buffer / "alice")
-    return f"alice/{name}"
+    """One image in a folder of its own: its neighbours' times stay as they are."""
+    folder = world.buffer / "alice" / name
+    write_tiff(folder / "cell.tif")
+    age(folder)
+    return f"alice/{name}/cell.tif"
 
 
 def outage(cluster: Cluster) -> None:
@@ -56,25 +57,25 @@ def name_of(world: World) -> str:
     return str(world.context.store.engine.url.database)
 
 
-def require_no_slot_lost(world: World, cluster: Cluster) -> None:
-    """The engine holds nothing for running that runs no more: each such row would fill a slot for ever."""
+def require_nothing_stranded(world: World, cluster: Cluster) -> None:
+    """Rows of attempts that could not write their end stay until the next start, which ends them."""
     deadline = time.monotonic() + LONG_SECONDS
-    while True:
-        with cluster.connect(name_of(world)) as connection:
-            left = connection.execute(
-                "SELECT workflow_uuid, status FROM dbos.workflow_status"
-                " WHERE status IN ('PENDING', 'ENQUEUED')"
-            ).fetchall()
-        if not left:
-            return
-        assert time.monotonic() < deadline, left
-        time.sleep(0.5)
+    with world.running():
+        while True:
+            with cluster.connect(name_of(world)) as connection:
+                left = connection.execute(
+                    "SELECT workflow_uuid, status FROM dbos.workflow_status"
+                    " WHERE status IN ('PENDING', 'ENQUEUED')"
+                ).fetchall()
+            if not left:
+                return
+            assert time.monotonic() < deadline, left
+            time.sleep(0.5)
 
 
-def more_go_through(world: World, running: Service, count: int = 3) -> None:
-    """More orders than the lanes have slots."""
-    assert running is not None
-    orders = {world.order(path): path for path in (cell(world, f"more {n}.tif") for n in range(count))}
+def more_go_through(world: World, count: int = 3) -> None:
+    """More orders than the lanes have slots: none is taken by what runs no more."""
+    orders = {world.order(path): path for path in (cell(world, f"more {n}") for n in range(count))}
     for order_id, path in orders.items():
         world.wait_proven(order_id)
         world.require_once(order_id, {path})
@@ -90,7 +91,7 @@ def test_postgresql_crashes_in_the_middle_of_a_pull(on_postgresql: World, cluste
     tifffile.imwrite(world.buffer / "alice" / "big.tif", pixels)
     age(world.buffer / "alice")
     order_id = world.order("alice/big.tif")
-    with slow, world.running() as running:
+    with slow, world.running():
 
         def pulled_bytes(_order: object) -> bool:
             progress = world.context.store.progress([order_id]).get(order_id)
@@ -100,38 +101,38 @@ def test_postgresql_crashes_in_the_middle_of_a_pull(on_postgresql: World, cluste
         outage(cluster)
         world.wait_proven(order_id)
         world.require_once(order_id, {"alice/big.tif"})
-        more_go_through(world, running)
-        require_no_slot_lost(world, cluster)
+        more_go_through(world)
+    require_nothing_stranded(world, cluster)
 
 
 def test_postgresql_crashes_in_the_middle_of_an_import(on_postgresql: World, cluster: Cluster) -> None:
     world = on_postgresql
-    path = cell(world, "cell.tif")
+    path = cell(world, "one")
     order_id = world.order(path)
     world.fault("importFileset", "delay:5", match="cell.tif")
-    with world.running() as running:
+    with world.running():
         world.wait(order_id, lambda _order: [one.state for one in world.units(order_id)] == ["importing"])
         outage(cluster)
         world.wait_proven(order_id)
         world.require_once(order_id, {path})
-        more_go_through(world, running)
-        require_no_slot_lost(world, cluster)
+        more_go_through(world)
+    require_nothing_stranded(world, cluster)
 
 
 def test_connections_are_killed_again_and_again(on_postgresql: World, cluster: Cluster) -> None:
     world = on_postgresql
     paths = {}
-    with world.running() as running:
+    with world.running():
         for number in range(4):
-            path = cell(world, f"cell {number}.tif")
+            path = cell(world, f"cell {number}")
             paths[world.order(path)] = path
             time.sleep(0.7)
             assert cluster.end_connections(name_of(world)) >= 1
         for order_id, path in paths.items():
             world.wait_proven(order_id)
             world.require_once(order_id, {path})
-        more_go_through(world, running)
-        require_no_slot_lost(world, cluster)
+        more_go_through(world)
+    require_nothing_stranded(world, cluster)
 
 
 def test_somebody_else_locks_sqlite_for_longer_than_anybody_waits(
