@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from tests.bridge.api.conftest import Bridge
 from tests.bridge.api.fake_directory import FakeDirectory
 from tests.bridge.bridge_site import make_site, make_store
 from tests.databases import Cluster, wait_ready
+from tests.loopback.small_disk import on_small_disk
 
 ROOT = Path(__file__).parents[3]
 
@@ -138,6 +138,7 @@ import json, os, sys, uuid
 from pathlib import Path
 from tests.bridge.api.test_database_faults import bridge_of
 from tests.bridge.bridge_site import make_site
+from tests.loopback.small_disk import fill
 
 top = Path(sys.argv[1])
 filler = top / "state" / "filler"
@@ -153,12 +154,7 @@ with bridge_of(make_site(top, database_url="")) as bridge:
 
     for number in range(3):
         assert order(number) == 201
-    with filler.open("wb", buffering=0) as file:  # somebody else fills the disk to its last byte
-        try:
-            while True:
-                file.write(b"x" * 4096)
-        except OSError:
-            pass
+    fill(filler)  # somebody else takes the disk to its last byte
     # The space that the WAL has already is used up first.
     refused = []
     for number in range(3, 4000):
@@ -178,24 +174,10 @@ with bridge_of(make_site(top, database_url="")) as bridge:
 """
 
 
-def small_disk(place: Path, size: str, command: list[str]) -> list[str]:
-    """The command in a mount namespace of its own in which ``place`` is a disk of that size.
-
-    No privilege is needed: the inner user namespace gives the user's own number back, since the bridge
-    refuses to be root.
-    """
-    uid, gid = os.getuid(), os.getgid()
-    inner = (
-        f'mount -t tmpfs -o size={size},mode=0700 none "$0" && '
-        f'exec unshare --user --map-user={uid} --map-group={gid} "$@"'
-    )
-    return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inner, str(place), *command]
-
-
 def test_a_full_disk_is_told_and_every_201_is_on_it(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     done = subprocess.run(
-        small_disk(tmp_path / "state", "3m", [sys.executable, "-c", FULL, str(tmp_path)]),
+        on_small_disk(tmp_path / "state", "3m", [sys.executable, "-c", FULL, str(tmp_path)]),
         cwd=ROOT,
         capture_output=True,
         text=True,

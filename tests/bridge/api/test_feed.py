@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -152,6 +153,22 @@ def test_progress_ends_a_poll_that_asks_for_it_and_does_not_move_the_cursor(serv
     assert bobs not in page["progress"]
     assert page["cursor"] == cursor
     assert served.poll(token, after=cursor, progress_after=page["progress_at"])["progress"] == {}
+
+
+def test_progress_goes_on_for_a_poller_when_the_clock_is_set_back(served: Served) -> None:
+    token = served.token("alice")
+    first, second = put(served.store, site_of(served), "one"), put(served.store, site_of(served), "two")
+    ahead = utcnow() + timedelta(hours=5)
+    served.store.set_progress(first, Progress(step="pull", bytes_done=1, at=ahead))
+    seen = served.poll(token, progress_after=0)["progress_at"]
+    assert seen >= ahead.timestamp() - 1
+    for done in (2, 3):  # and so on, each told once
+        served.store.set_progress(second, Progress(step="pull", bytes_done=done, at=utcnow()))
+        page = served.poll(token, progress_after=seen)
+        assert {key: one["bytes_done"] for key, one in page["progress"].items()} == {second: done}
+        assert page["progress_at"] > seen
+        seen = page["progress_at"]
+    assert served.poll(token, progress_after=seen)["progress"] == {}
 
 
 def test_a_reader_sees_every_change_in_commit_order_beside_concurrent_writers(served: Served) -> None:

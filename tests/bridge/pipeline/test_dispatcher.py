@@ -177,6 +177,62 @@ def test_the_loop_survives_a_turn_that_fails(store: Store) -> None:
     assert [given[2] for given in notes.given] == [order_id]
 
 
+# --- clocks and locks -------------------------------------------------------------------------------------
+
+
+def waiting(store: Store, order_id: str, until: datetime) -> None:
+    number = store.claim(order_id, utcnow())
+    assert number is not None
+    store.wait(order_id, number, Reason(code="share_away", title="Away"), until, progressed=True)
+
+
+def test_a_clock_that_was_set_back_strands_no_order(store: Store) -> None:
+    """The pause was written while the clock was five hours ahead."""
+    notes = Notes()
+    dispatcher = make(store, notes)
+    stranded, patient = put(store), put(store)
+    now = utcnow()
+    waiting(store, stranded, now + timedelta(hours=5))
+    waiting(store, patient, now + timedelta(minutes=50))
+    assert dispatcher.turn(now) == 0
+    dispatcher._looked_for_lost_at = float("-inf")
+    dispatcher.turn(now)
+    assert store.order(stranded).condition == Condition.QUEUED
+    assert store.order(patient).condition == Condition.WAITING, "a pause that can be meant is kept"
+    assert dispatcher.turn(now) == 1
+    assert [given[2] for given in notes.given] == [stranded]
+
+
+def test_a_clock_that_was_set_ahead_only_means_sooner(store: Store) -> None:
+    notes = Notes()
+    dispatcher = make(store, notes)
+    order_id = put(store)
+    waiting(store, order_id, utcnow() + timedelta(minutes=5))
+    assert dispatcher.turn(utcnow() + timedelta(days=400)) == 1
+    assert [given[2] for given in notes.given] == [order_id]
+
+
+def test_nothing_is_dispatched_while_another_bridge_has_the_orders(store: Store) -> None:
+    notes, may_work = Notes(), threading.Event()
+    order_id = put(store)
+    lanes = lanes_of({"conf": 1}, imports=1)
+    dispatcher = Dispatcher(
+        store, lanes, notes.submit, lambda _now: 0, every_seconds=0.05, may_work=may_work.is_set
+    )
+    dispatcher.start()
+    try:
+        time.sleep(0.5)
+        assert notes.given == []
+        may_work.set()
+        deadline = time.monotonic() + 60
+        while not notes.given:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        dispatcher.stop()
+    assert [given[2] for given in notes.given] == [order_id]
+
+
 # --- the watcher ------------------------------------------------------------------------------------------
 
 
