@@ -39,7 +39,8 @@ import sqlalchemy as sa
 from alembic import op
 
 def upgrade():
-    with op.batch_alter_table("orders", recreate="always") as batch:
+    anew = "always" if op.get_bind().dialect.name == "sqlite" else "never"
+    with op.batch_alter_table("orders", recreate=anew) as batch:
         batch.add_column(sa.Column("colour", sa.String(8), nullable=False, server_default="blue"))
 """
 """The dangerous kind: on SQLite the table of the orders is made anew and the old one is dropped."""
