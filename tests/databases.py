@@ -27,6 +27,7 @@ KIND = "FERRY_TEST_DATABASE"
 SOCKET = "FERRY_TEST_POSTGRESQL"
 """Folder of the socket of the run's cluster."""
 USER = "ferry"
+PREFIX = "ferry-pg-"
 OPTIONS = {
     "listen_addresses": "''",
     "max_connections": "200",
@@ -67,7 +68,9 @@ class Cluster:
     @classmethod
     def make(cls) -> Cluster:
         """Make and start one. Its folder's name is short: a socket's path holds 107 bytes."""
-        made = cls(Path(tempfile.mkdtemp(prefix="ferry-pg-")))
+        _remove_orphans()
+        made = cls(Path(tempfile.mkdtemp(prefix=PREFIX)))
+        (made.folder / "owner").write_text(f"{os.getpid()}\n")
         try:
             made._run("initdb", "-D", str(made.data), "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync")
             made.start()
@@ -171,6 +174,17 @@ class Cluster:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database,)
             ).fetchall()
         return len(ended)
+
+
+def _remove_orphans() -> None:
+    """End clusters whose run was killed before it could."""
+    for owner in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/owner"):
+        try:
+            os.kill(int(owner.read_text()), 0)
+        except ProcessLookupError:
+            Cluster(owner.parent).remove()
+        except (OSError, ValueError):
+            continue  # somebody else's, or one that is just being made
 
 
 @contextlib.contextmanager
