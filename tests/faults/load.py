@@ -1,0 +1,455 @@
+"""A microscope and a person who go on working whatever fails: the mixed load of the fault runs.
+
+Each act is a story of its own, told as a generator that yields whenever somebody has to wait. The person
+does what a person does: she repeats what was not answered (same id, same content), answers what she is
+asked, tries again what stopped, cancels, orders anew, writes on after sealing, and deletes what is released.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.checker.aftermath import Ground, OrderFacts, wrongly_released
+from tests.checker.verdict import Places
+from tests.e2e.plain_client import Json, PlainClient, listing
+from tests.faults.faulty_site import FaultySite
+from tests.faults.story import Story
+from tests.loopback.site import SHARE
+
+PROVEN = ("proven", "released", "retired")
+ENDED = (*PROVEN, "cancelled", "discarded")
+NOT_IMAGES = ("Thumbs.db", "desktop.ini", "protocol.xyz")
+REACT_SECONDS = 1.0
+MOST_REACTIONS = 60
+ANSWER_SECONDS = 180.0
+# fmt: off
+NEVER = frozenset(
+    {
+        "imported_twice", "imported_elsewhere", "deleted_in_omero", "staged_changed", "staged_damaged",
+        "staging_linked", "staging_unexpected", "unit_unlisted", "units_overlap",
+        "unit_leaves_acquisition", "nothing_importable", "names_collide", "fileset_missing",
+        "fileset_moved", "hash_differs", "inode_differs", "managed_missing", "mtime_differs",
+        "not_hashed", "not_in_fileset", "not_regular", "other_file", "size_differs", "staged_missing",
+        "content_differs", "nothing_ordered", "times_differ", "path_refused", "internal",
+    }
+)
+# fmt: on
+"""What no fault of a run may make an order say: each would mean that a promise was broken on the way."""
+
+Steps = Generator[None, None, None]
+
+
+class PatientClient(PlainClient):
+    """Repeats a request, the very same, until it is answered: a bridge that just died is no answer."""
+
+    repeats = 0
+
+    def ask(self, method: str, path: str, **kwargs: Any) -> tuple[int, Json]:
+        """Status and body of the first answer that is no outage."""
+        headers = {**kwargs.pop("headers", {}), "Ferry-Workstation": f"{self.workstation}:{self.key}"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while True:
+            try:
+                answer = requests.request(method, self.url + path, headers=headers, timeout=60, **kwargs)
+            except requests.RequestException:
+                answer = None
+            if answer is not None and answer.status_code < 500:
+                return answer.status_code, answer.json() if answer.content else {}
+            said = "no answer" if answer is None else f"{answer.status_code} {answer.text}"
+            assert time.monotonic() < deadline, f"{method} {path}: {said}"
+            assert answer is None or answer.status_code in (502, 503, 504), f"{method} {path}: {said}"
+            type(self).repeats += 1
+            time.sleep(0.2)
+
+    def call(self, method: str, path: str, *, status: int | None = None, **kwargs: Any) -> Json:
+        """As `PlainClient.call`, patiently."""
+        code, found = self.ask(method, path, **kwargs)
+        good = code == status if status is not None else code < 400
+        assert good, f"{method} {path}: {code} {found}"
+        return found
+
+
+@dataclass
+class Ordered:
+    """One order as its person knows it."""
+
+    id: str
+    path: str
+    revision: int = 1
+    files: tuple[str, ...] = ()
+    state: Json = field(default_factory=dict)
+    reacted_at: float = 0.0
+    reactions: Counter[str] = field(default_factory=Counter)
+
+    def facts(self) -> OrderFacts:
+        """For the checker."""
+        junk = frozenset(path for path in self.files if path.rpartition("/")[2] in NOT_IMAGES)
+        return OrderFacts(self.id, SHARE, str(self.state.get("stage", "unknown")), self.files, junk)
+
+
+class Load:
+    """All acts of a run. One thread drives it by `step`."""
+
+    def __init__(self, site: FaultySite, seed: int) -> None:
+        self.site = site
+        self.dice = random.Random(f"load {seed}")
+        begun = Story.begin(site)
+        client = PatientClient(
+            site.bridge_url, begun.client.workstation, begun.client.key, begun.client.token
+        )
+        self.story = Story(site, client, begun.person)
+        self.client = client
+        self.contents: dict[str, list[tuple[int, str]]] = {}
+        self.orders: dict[str, Ordered] = {}
+        self.freed: dict[str, str] = {}
+        self.wrong: list[str] = []
+        self.problems: list[str] = []
+        self.acts: Counter[str] = Counter()
+        self.releases = 0
+        self.wanted: deque[str] = deque()
+        """Acts that somebody else wants begun; any thread may add."""
+        self._live: list[tuple[str, Steps]] = []
+        self._number = 0
+        self._deck: list[str] = []
+
+    # --- driving --------------------------------------------------------------------------------------
+
+    @property
+    def live(self) -> int:
+        """Acts that have not ended."""
+        return len(self._live)
+
+    def want(self, kind: str) -> None:
+        """Have an act of that kind begun, unless one goes on. Any thread may ask."""
+        if kind not in self.wanted and not any(kind == one for one, _act in list(self._live)):
+            self.wanted.append(kind)
+
+    def begin(self, kind: str = "") -> None:
+        """Begin an act: the named one, or the next of a shuffled deck of all kinds."""
+        if not self._deck:
+            self._deck = [*ACTS]
+            self.dice.shuffle(self._deck)
+        kind = kind or self._deck.pop()
+        self._number += 1
+        self.acts[kind] += 1
+        self._live.append((kind, ACTS[kind](self, f"alice/{self._number:03d}-{kind}")))
+
+    def step(self) -> None:
+        """Let every act go on to its next wait."""
+        for entry in list(self._live):
+            kind, act = entry
+            try:
+                next(act)
+            except StopIteration:
+                self._live.remove(entry)
+            except AssertionError as error:
+                self._live.remove(entry)
+                self.problems.append(f"{kind}: {error}")
+
+    def give_up(self) -> None:
+        """What has not ended by now is a problem."""
+        for kind, _act in self._live:
+            self.problems.append(f"{kind}: did not come to its end")
+        self._live.clear()
+
+    def places(self) -> Places:
+        """For the checker."""
+        return Places(self.site.buffer, self.site.staging, self.site.managed)
+
+    def releasable(self) -> list[Ordered]:
+        """Orders that are released and not freed."""
+        return [one for one in self.orders.values() if one.state.get("stage") == "released"]
+
+    # --- the microscope -------------------------------------------------------------------------------
+
+    def write(self, writes: Callable[[], object]) -> None:
+        """Write files, and note every content that they have now."""
+        with self.site.buffer_guard:
+            before = dict(self.story.notes.files)
+            writes()
+            for path, content in self.story.notes.files.items():
+                if before.get(path) != content:
+                    self.contents.setdefault(path, []).append(content)
+
+    # --- the person -----------------------------------------------------------------------------------
+
+    def order(self, path: str, *, seal: bool = True, order_id: str = "", **more: Any) -> Ordered:
+        """Order what lies there, and seal it."""
+        made = Ordered(order_id or str(uuid.uuid4()), path)
+        self.orders[made.id] = made
+        self.story.client.order(
+            self.site.buffer, SHARE, path, self.story.target(**more), order_id=made.id, seal=False
+        )
+        if seal:
+            self.seal(made)
+        return made
+
+    def seal(self, order: Ordered) -> int:
+        """Put what lies there now as the next revision; returns the status (409: the import began)."""
+        with self.site.buffer_guard:
+            there = listing(self.site.buffer, order.path)
+        status, found = self._put_manifest(order, there)
+        if status == 409 and found["code"] == "manifest_revision":
+            order.revision = int(self.client.state(order.id)["manifest_revision"]) + 1
+            status, found = self._put_manifest(order, there)
+        assert status == 200 or found["code"] in ("import_started", "order_ended"), f"{status} {found}"
+        if status == 200:
+            order.files = tuple(path for path, _size, _mtime in there)
+            order.revision += 1
+        return status
+
+    def _put_manifest(self, order: Ordered, there: list[tuple[str, int, int]]) -> tuple[int, Json]:
+        lines = [
+            json.dumps({"path": path, "size_bytes": size, "mtime_ns": mtime}) for path, size, mtime in there
+        ]
+        return self.client.ask(
+            "PUT",
+            f"/v1/orders/{order.id}/manifest?revision={order.revision}&sealed=true",
+            data=("\n".join(lines) + "\n").encode(),
+            headers={"Content-Type": "application/x-ndjson"},
+        )
+
+    def command(self, order: Ordered, kind: str, **more: Any) -> tuple[int, Json]:
+        """Give a command; a refusal is an answer."""
+        request = {"id": str(uuid.uuid4()), "kind": kind, **more}
+        return self.client.ask("POST", f"/v1/orders/{order.id}/commands", json=request)
+
+    def until(self, order: Ordered, *stages: str) -> Steps:
+        """Follow the order, doing what its card asks for, until it is in one of ``stages``."""
+        while True:
+            order.state = self.client.state(order.id)
+            if order.state["stage"] in stages:
+                return
+            assert order.state["stage"] not in ("cancelled", "discarded"), f"{order.id} was ended by nobody"
+            self._react(order)
+            yield
+
+    def _react(self, order: Ordered) -> None:
+        state = order.state
+        reason = state["reason"] or {}
+        code = str(reason.get("code", ""))
+        assert code not in NEVER, f"order {order.id} ({order.path}): {reason}"
+        if time.monotonic() - order.reacted_at < REACT_SECONDS:
+            return
+        if state["condition"] == "waiting" and not state["sealed"] and order.files:
+            order.reacted_at = time.monotonic()
+            order.revision = max(order.revision, int(state["manifest_revision"]) + 1)
+            self.seal(order)
+        elif state["condition"] == "attention" or "accept-left-out" in state["allowed_commands"]:
+            order.reacted_at = time.monotonic()
+            order.reactions[code] += 1
+            assert order.reactions[code] <= MOST_REACTIONS, f"order {order.id} stays in attention: {reason}"
+            if "accept-left-out" in state["allowed_commands"]:
+                self.command(order, "accept-left-out")
+            else:
+                self._administrator_cleans(order.id)
+                self.command(order, "retry")
+
+    def _administrator_cleans(self, order_id: str) -> None:
+        """What a remedy asks for: an import that OMERO has given up is deleted by its administrator."""
+        try:
+            found = self.story.in_omero()
+            dead = found.without_images & found.finished_uploads
+            ours = {one.fileset_id for one in found.files if f"/{order_id}/" in one.client_path} & dead
+            if ours:
+                self.story.administrator_deletes(*sorted(ours))
+        except Exception:  # noqa: BLE001 - OMERO is down more often than not here: the next round asks again
+            return
+
+    def clean_up(self) -> None:
+        """At the end of all faults: imports that OMERO gave up on, and that were made anew meanwhile."""
+        found = self.story.in_omero()
+        if dead := found.without_images & found.finished_uploads:
+            self.story.administrator_deletes(*sorted(dead))
+
+    def let_go(self, order: Ordered) -> Steps:
+        """Wait for the release, hold it against the world, delete, report, and see the order retire."""
+        yield from self.until(order, "released", "retired")
+        while (answer := self._release(order)) is None:
+            yield
+        deleted, skipped = self._delete(order, answer)
+        status, found = self.client.ask(
+            "POST", f"/v1/orders/{order.id}/freed", json={"paths": deleted, "skipped": skipped}
+        )
+        assert status == 200 or found["code"] == "not_released", f"{status} {found}"
+        if status == 200 and not found["remaining_files"]:
+            yield from self.until(order, "retired")
+
+    def _release(self, order: Ordered) -> list[tuple[str, int, int]] | None:
+        """What may be deleted, or None for now; each answer is proven again from outside."""
+        status, found = self.client.ask("GET", f"/v1/orders/{order.id}/release")
+        if status != 200 or not found["released"]:
+            order.state = self.client.state(order.id)
+            self._react(order)
+            return None
+        files = [(one["path"], one["size_bytes"], one["mtime_ns"]) for one in found["files"]]
+        order.state = self.client.state(order.id)
+        try:
+            ground = Ground(self.places(), self.story.in_omero())
+        except Exception:  # noqa: BLE001 - OMERO died since it was asked: without the second opinion nothing is deleted
+            return None
+        self.releases += 1
+        with self.site.buffer_guard:
+            facts = replace(order.facts(), stage="released")
+            self.wrong += wrongly_released(ground, facts, files, self.contents)
+        return files
+
+    def _delete(self, order: Ordered, files: list[tuple[str, int, int]]) -> tuple[list[str], dict[str, str]]:
+        deleted, skipped = [], {}
+        with self.site.buffer_guard:
+            for path, size, mtime_ns in files:
+                file = self.site.buffer / path
+                found = file.stat() if file.exists() else None
+                if found is None:
+                    deleted.append(path)
+                elif (found.st_size, found.st_mtime_ns) == (size, mtime_ns):
+                    file.unlink()
+                    self.freed[path] = order.id
+                    deleted.append(path)
+                else:
+                    skipped[path] = "changed"
+        return deleted, skipped
+
+
+# --- the acts -------------------------------------------------------------------------------------------
+
+
+def _through(load: Load, order: Ordered, *, free: bool) -> Steps:
+    yield from load.until(order, *PROVEN)
+    if free:
+        yield from load.let_go(order)
+
+
+def single(load: Load, path: str) -> Steps:
+    """One OME-TIFF."""
+    file = f"{path}.ome.tif"
+    load.write(lambda: load.story.stack(file))
+    yield from _through(load, load.order(file, tags=["faults"]), free=True)
+
+
+def units(load: Load, path: str) -> Steps:
+    """A folder of several images, each an import unit."""
+    load.write(lambda: load.story.folder(path, "a.ome.tif", "b.ome.tif", "deeper/c.ome.tif"))
+    yield from _through(load, load.order(path), free=load.dice.random() < 0.5)
+
+
+def plate(load: Load, path: str) -> Steps:
+    """Files bound by a companion, junk that a pattern covers, and a file that a person is asked about."""
+    load.write(lambda: load.story.plate(path))
+    load.write(lambda: load.story.note(f"{path}/protocol.xyz", b"what I did\n"))
+    yield from _through(load, load.order(path), free=load.dice.random() < 0.5)
+
+
+def large(load: Load, path: str) -> Steps:
+    """A file whose transfer takes a while."""
+    file = f"{path}.ome.tif"
+    load.write(lambda: load.story.stack(file, frames=8, side=1536))
+    yield from _through(load, load.order(file), free=True)
+
+
+def cancelled(load: Load, path: str) -> Steps:
+    """Cancelled at some moment, then ordered anew; after the point of no return it simply arrives."""
+    load.write(lambda: load.story.folder(path, "a.ome.tif", "b.ome.tif"))
+    order = load.order(path)
+    for _ in range(load.dice.randrange(8)):
+        yield
+    status, found = load.command(order, "cancel")
+    if status == 200:
+        order.state = load.client.state(order.id)
+        assert order.state["stage"] == "cancelled", str(order.state)
+        yield
+        order = load.order(path)
+    else:
+        assert found["code"] in ("import_started", "units_in_omero", "command_not_now"), str(found)
+    yield from _through(load, order, free=False)
+
+
+def changed(load: Load, path: str) -> Steps:
+    """Written again after it was sealed; the agent notices and seals again, or orders anew."""
+    file = f"{path}.ome.tif"
+    load.write(lambda: load.story.stack(file))
+    order = load.order(file)
+    for _ in range(load.dice.randrange(6)):
+        yield
+    load.write(lambda: load.story.stack(file, frames=2))
+    if load.dice.random() < 0.5:
+        load.seal(order)
+    yield from load.until(order, *PROVEN)
+    if load.contents[file][-1][1] not in _held(load, order, file):
+        # It came to OMERO as it was before: what was written later is another order.
+        order = load.order(file)
+        yield from load.until(order, *PROVEN)
+
+
+def _held(load: Load, order: Ordered, path: str) -> set[str]:
+    """SHA-1 of what the bridge says it has of this file; by its receipts."""
+    found = load.client.call("GET", f"/v1/orders/{order.id}/receipts")
+    return {str(one["sha1"]) for one in found["receipts"] if one["path"] == path}
+
+
+def refused(load: Load, path: str) -> Steps:
+    """The same id with other content, a second order for the place, and the same data once more."""
+    load.write(lambda: load.story.folder(path, "a.ome.tif"))
+    order = load.order(path, seal=False)
+    intent = {"share": SHARE, "path": path, "kind": "folder", "target": load.story.target()}
+    status, found = load.client.ask("PUT", f"/v1/orders/{order.id}", json=intent)
+    assert (status, found["code"]) == (409, "order_differs"), f"{status} {found}"
+    inside = {**intent, "path": f"{path}/a.ome.tif", "kind": "file"}
+    status, found = load.client.ask("PUT", f"/v1/orders/{uuid.uuid4()}", json=inside)
+    assert (status, found["code"]) == (409, "place_taken"), f"{status} {found}"
+    yield
+    load.seal(order)
+    yield from load.until(order, *PROVEN)
+    again = load.order(path, seal=False)
+    there = listing(load.site.buffer, path)
+    status, found = load._put_manifest(again, there)
+    assert (status, found["code"]) == (409, "already_imported"), f"{status} {found}"
+    status, found = load.command(again, "cancel")
+    assert status == 200, f"{status} {found}"
+    again.state = load.client.state(again.id)
+
+
+def broken_off(load: Load, path: str) -> Steps:
+    """An import that dies with its fileset made and its upload unfinished: debris to be removed."""
+    file = f"{path}.ome.tif"
+    load.write(lambda: load.story.stack(file))
+    load.story.fault("checkTarget", "kill", match=Path(file).name)
+    yield from _through(load, load.order(file), free=True)
+
+
+def moved_on(load: Load, path: str) -> Steps:
+    """Ordered while it is written, sealed later, and sent elsewhere on the way."""
+    load.write(lambda: load.story.folder(path, "a.ome.tif"))
+    order = load.order(path, seal=False)
+    yield
+    load.write(lambda: load.story.stack(f"{path}/b.ome.tif"))
+    load.seal(order)
+    status, found = load.command(order, "retarget", target=load.story.target())
+    assert status == 200 or found["code"] in ("import_started", "command_not_now"), f"{status} {found}"
+    yield from _through(load, order, free=False)
+
+
+ACTS: dict[str, Callable[[Load, str], Steps]] = {
+    "single": single,
+    "units": units,
+    "plate": plate,
+    "large": large,
+    "cancelled": cancelled,
+    "changed": changed,
+    "refused": refused,
+    "broken-off": broken_off,
+    "moved-on": moved_on,
+}
+"""Every kind of act; a run plays them all, again and again, in an order of its seed."""
