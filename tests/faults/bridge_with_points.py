@@ -2,7 +2,8 @@
 
 ``python -m tests.faults.bridge_with_points FOLDER`` imports the bridge once, wraps the functions of the
 catalogue, and then serves commands on its standard input, one a line: ``start SITE LOG`` forks a bridge
-(and answers with its process id), ``quit`` ends. A bridge started so differs from `ferry-bridge serve` in
+(and answers with its process id), ``quit`` ends. With a site file as second argument it becomes that one
+bridge itself. A bridge started so differs from `ferry-bridge serve` in
 three ways: it is there in a fraction of a second, because a fault run starts it a hundred times; its points
 are wrapped; and it drops staged links after two listings one second apart instead of thirty.
 """
@@ -103,7 +104,10 @@ def _drop_links_soon() -> None:
     service.Releaser = functools.partial(service.Releaser, apart=APART)
 
 
-def _become_bridge(site: str, log: str) -> None:
+def _fork_bridge(site: str, log: str) -> int:
+    child = os.fork()
+    if child:
+        return child
     os.setsid()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     nowhere = os.open(os.devnull, os.O_RDONLY)
@@ -112,12 +116,9 @@ def _become_bridge(site: str, log: str) -> None:
     os.dup2(descriptor, 2)
     os.closerange(3, 64)
     random.seed()  # a fork would repeat its parent's
-    from server_bridge.cli import main
-
-    sys.argv = ["ferry-bridge", "serve", "--site", site]
     status = 1
     try:
-        main()
+        _serve(site)
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
@@ -125,6 +126,13 @@ def _become_bridge(site: str, log: str) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _serve(site: str) -> None:
+    from server_bridge import cli
+
+    sys.argv = ["ferry-bridge", "serve", "--site", site]
+    cli.main()
 
 
 def _reap() -> None:
@@ -140,6 +148,9 @@ def main() -> None:
     _import_all()
     wrap_all(Book(Path(sys.argv[1])))
     _drop_links_soon()
+    if len(sys.argv) > 2:
+        _serve(sys.argv[2])
+        return
     print("ready", flush=True)
     waiting = b""
     while True:
@@ -155,10 +166,7 @@ def main() -> None:
             if line == b"quit":
                 return
             _start, site, log = line.decode().split("\t")
-            child = os.fork()
-            if child == 0:
-                _become_bridge(site, log)
-            print(child, flush=True)
+            print(_fork_bridge(site, log), flush=True)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ class Mutant:
 
 STORY = "tests/bridge/pipeline/test_order_to_proof.py::test_one_file_is_proven_with_every_fact"
 
+MACHINE = "tests/bridge/promises/test_machine.py"
+
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="hard-link-replaced-by-copy",
@@ -79,5 +81,38 @@ MUTANTS: tuple[Mutant, ...] = (
         tests=(
             "tests/bridge/orders/test_commands.py::test_an_attempt_that_lost_its_order_can_write_nothing",
         ),
+    ),
+    Mutant(
+        name="omeros-own-work-not-awaited",
+        promise="what OMERO still imports is not imported a second time",
+        file="server_bridge/pipeline/unit_rules.py",
+        before="        and fileset.upload_finished is not False\n",
+        after="        and fileset.upload_finished is None\n",
+        tests=(MACHINE,),
+    ),
+    Mutant(
+        name="released-on-an-old-receipt",
+        promise="nothing on the buffer goes without a re-check at that moment",
+        file="server_bridge/retention/guard.py",
+        before="    if facts.problems:\n",
+        after="    if facts.problems and facts.stage is Stage.RETIRED:\n",
+        tests=(MACHINE,),
+    ),
+    Mutant(
+        name="place-taken-unnoticed",
+        promise="one live order per place",
+        file="server_bridge/orders/places.py",
+        before="    found = _overlapping(session, share, path, HOLD_PLACE, order_id)\n",
+        after="    found = [one for one in _overlapping(session, share, path, HOLD_PLACE, order_id)"
+        " if session.get_one(Order, one).path == path]\n",
+        tests=(MACHINE,),
+    ),
+    Mutant(
+        name="late-attempt-writes",
+        promise="whatever an attempt does after it lost its order is refused",
+        file="server_bridge/orders/store.py",
+        before="if order is None or order.attempt != attempt or order.condition != Condition.RUNNING:",
+        after="if order is None or order.condition != Condition.RUNNING:",
+        tests=(MACHINE,),
     ),
 )
