@@ -27,6 +27,8 @@ from tests.faults.points import POINTS
 from tests.faults.story import ROOT_PASSWORD
 
 VICTIM_SECONDS = 6.0
+BRINGS = {"debris": "broken-off", "attention": "plate", "command": "cancelled"}
+"""Which act comes by at points that an undisturbed order never passes."""
 CLIENT_FAULTS = (
     ("scan", "fail"),
     ("scan", "kill"),
@@ -114,6 +116,16 @@ class Injector:
             self.counts[fault.name] += 1
         self._clean_up()
 
+    def points_turn(self) -> None:
+        """Nothing but the points at which nobody died yet: arm them all, and have somebody come by."""
+        left = self.unkilled
+        for name in left:
+            self.site.book.arm(name)
+            self.load.want(BRINGS.get(name.partition(".")[0], "single"))
+        if any(name.startswith("stop.") for name in left):
+            self.end_bridge()
+        self._clean_up(everything=True)
+
     def _draw(self, left: list[str]) -> Fault:
         by_name = {fault.name: fault for fault in self.faults}
         if any(name.startswith("stop.") for name in left) and self.dice.random() < 0.25:
@@ -134,8 +146,9 @@ class Injector:
             chosen = [self.dice.choice(POINTS).name]
         for name in chosen:
             self.site.book.arm(name, 1 if left else self.dice.randint(1, 4))
-        if any(name.startswith("debris.") for name in left):
-            self.load.want("broken-off")
+        for name in left:
+            if (act := BRINGS.get(name.partition(".")[0])) is not None:
+                self.load.want(act)
 
     def finish(self) -> None:
         """No fault from here on."""

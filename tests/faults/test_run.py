@@ -14,7 +14,7 @@ from tests.faults.run import Report, run
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_a_site_that_is_broken_at_every_point_loses_doubles_and_releases_nothing_wrongly(
     tmp_path: Path,
 ) -> None:

@@ -18,6 +18,7 @@ class Mutant:
 
 STORY = "tests/bridge/pipeline/test_order_to_proof.py::test_one_file_is_proven_with_every_fact"
 
+POWER = "tests/faults/test_power_loss.py"
 MACHINE = "tests/bridge/promises/test_machine.py"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -106,6 +107,22 @@ MUTANTS: tuple[Mutant, ...] = (
         after="    found = [one for one in _overlapping(session, share, path, HOLD_PLACE, order_id)"
         " if session.get_one(Order, one).path == path]\n",
         tests=(MACHINE,),
+    ),
+    Mutant(
+        name="commit-not-on-the-disk",
+        promise="an order that was answered survives a power loss",
+        file="server_bridge/orders/database.py",
+        before='cursor.execute("PRAGMA synchronous=FULL")',
+        after='cursor.execute("PRAGMA synchronous=NORMAL")',
+        tests=(POWER,),
+    ),
+    Mutant(
+        name="digest-before-the-disk-has-the-file",
+        promise="what the table says is staged survives a power loss",
+        file="server_bridge/pipeline/steps/pulling.py",
+        before="        sync_filesystem(attempt.places.staging)\n        now = utcnow()",
+        after="        now = utcnow()",
+        tests=(POWER,),
     ),
     Mutant(
         name="late-attempt-writes",
