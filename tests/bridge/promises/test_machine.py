@@ -195,6 +195,8 @@ class Site(RuleBasedStateMachine):
     def attempt(self, number: int, goes: list[str], moment: int, interlude: str | None) -> None:
         """An attempt that dies at a moment, or meets something there that it did not expect."""
         order_id = self.pick(number)
+        if not self.make_workable(order_id):
+            return
         self.world.outcomes = list(goes)
         then: Callable[[], None] | None = None
         if interlude is not None:
@@ -212,18 +214,9 @@ class Site(RuleBasedStateMachine):
         order_id = self.pick(number)
         self.world.away = False
         for _ in range(8):
-            order = self.store.order(order_id)
-            if Stage(order.stage) not in stages.WORKED:
+            if not self.make_workable(order_id):
                 return
-            if order.condition == Condition.RUNNING:
-                self.bridge_starts()
-            if not order.sealed and not self.put_manifest(order_id, True):
-                return
-            if order.asks_left_out:
-                self.give(order_id, CommandKind.ACCEPT_LEFT_OUT, ALICE)
-            if order.condition == Condition.ATTENTION:
-                self.administrator_deletes_what_failed()
-                self.give(order_id, CommandKind.RETRY, ALICE)
+            self.administrator_deletes_what_failed()
             self.world.server_goes_on()
             self.work(order_id, 0, None)
 
@@ -439,6 +432,21 @@ class Site(RuleBasedStateMachine):
             return
         assert commands.give(self.store, uuid.UUID(order_id), request, caller, utcnow()) == first
 
+    def make_workable(self, order_id: str) -> bool:
+        """Do what agents and people do, so that an attempt may begin; False for an order that needs none."""
+        order = self.store.order(order_id)
+        if Stage(order.stage) not in stages.WORKED:
+            return False
+        if order.condition == Condition.RUNNING:
+            self.bridge_starts()
+        if not order.sealed and not self.put_manifest(order_id, True):
+            return False
+        if order.asks_left_out:
+            self.give(order_id, CommandKind.ACCEPT_LEFT_OUT, ALICE)
+        if order.condition == Condition.ATTENTION:
+            self.give(order_id, CommandKind.RETRY, ALICE)
+        return True
+
     def work(self, order_id: str, moment: int, then: Callable[[], None] | None) -> None:
         number = self.store.claim(order_id, self.due())
         if number is None:
@@ -493,7 +501,7 @@ def _files(top: Path) -> list[Path]:
 
 
 Site.TestCase.settings = settings(
-    max_examples=NEW_EXAMPLES or 100,
+    max_examples=NEW_EXAMPLES or 70,
     stateful_step_count=40,
     derandomize=not NEW_EXAMPLES,
     deadline=None,
