@@ -124,12 +124,4 @@ MUTANTS: tuple[Mutant, ...] = (
         after="        now = utcnow()",
         tests=(POWER,),
     ),
-    Mutant(
-        name="late-attempt-writes",
-        promise="whatever an attempt does after it lost its order is refused",
-        file="server_bridge/orders/store.py",
-        before="if order is None or order.attempt != attempt or order.condition != Condition.RUNNING:",
-        after="if order is None or order.condition != Condition.RUNNING:",
-        tests=(MACHINE,),
-    ),
 )

@@ -61,7 +61,9 @@ EDGES = {(move.source.value, move.target.value) for move in stages.TRANSITIONS}
 which = st.integers(0, 5)
 files = st.sampled_from(FILES)
 outcomes = st.lists(st.sampled_from(OUTCOMES), max_size=3)
-interludes = st.sampled_from(["cancel", "retarget", "seal", "write", "second", "server", "deleted"])
+interludes = st.sampled_from(
+    ["cancel", "retarget", "seal", "write", "second", "taken-over", "server", "deleted"]
+)
 
 
 class Site(RuleBasedStateMachine):
@@ -83,6 +85,8 @@ class Site(RuleBasedStateMachine):
         self.deleted: set[int] = set()
         """Filesets that somebody deleted in OMERO."""
         self.deleted_bytes: set[str] = set()
+        self.taken_over: tuple[int, int, str] | None = None
+        """Attempt, revision and condition of an order that was claimed under the feet of an attempt."""
         self.writes = 0
         self.hours = 0
         self.releaser = Releaser(self.world.context, apart=timedelta(seconds=1))
@@ -206,6 +210,11 @@ class Site(RuleBasedStateMachine):
 
         self.work(order_id, moment, then)
         self.world.outcomes = []
+        if self.taken_over is not None:
+            order = self.store.order(order_id)
+            now = (order.attempt, order.revision, order.condition)
+            assert now == self.taken_over, f"an attempt that had lost its order wrote: {now}"
+            self.taken_over = None
 
     @precondition(lambda self: self.orders)
     @rule(number=which)
@@ -486,6 +495,12 @@ class Site(RuleBasedStateMachine):
                     stage = Stage(self.store.order(order_id).stage)
                     phase = TRANSFER if stage in stages.TRANSFER_STAGES else IMPORT
                     self.world.attempt(order_id, number, phase)
+            case "taken-over":
+                # The same, and the new attempt has not begun: the old one must leave the order as it is.
+                self.bridge_starts()
+                if self.store.claim(order_id, self.due()) is not None:
+                    order = self.store.order(order_id)
+                    self.taken_over = (order.attempt, order.revision, order.condition)
             case "server":
                 self.world.server_goes_on()
             case "deleted":
