@@ -90,6 +90,8 @@ class Ordered:
     revision: int = 1
     files: tuple[str, ...] = ()
     state: Json = field(default_factory=dict)
+    accepts_early: bool = False
+    """She answers a question when the card shows it, not only when everything else is done."""
     reacted_at: float = 0.0
     reactions: Counter[str] = field(default_factory=Counter)
 
@@ -187,7 +189,8 @@ class Load:
 
     def order(self, path: str, *, seal: bool = True, order_id: str = "", **more: Any) -> Ordered:
         """Order what lies there, and seal it."""
-        made = Ordered(order_id or str(uuid.uuid4()), path)
+        early = self.dice.random() < 0.4
+        made = Ordered(order_id or str(uuid.uuid4()), path, accepts_early=early)
         self.orders[made.id] = made
         self.story.client.order(
             self.site.buffer, SHARE, path, self.story.target(**more), order_id=made.id, seal=False
@@ -247,11 +250,13 @@ class Load:
             order.reacted_at = time.monotonic()
             order.revision = max(order.revision, int(state["manifest_revision"]) + 1)
             self.seal(order)
-        elif state["condition"] == "attention" or "accept-left-out" in state["allowed_commands"]:
+            return
+        asked = "accept-left-out" in state["allowed_commands"]
+        if state["condition"] == "attention" or (asked and order.accepts_early):
             order.reacted_at = time.monotonic()
             order.reactions[code] += 1
             assert order.reactions[code] <= MOST_REACTIONS, f"order {order.id} stays in attention: {reason}"
-            if "accept-left-out" in state["allowed_commands"]:
+            if asked:
                 self.command(order, "accept-left-out")
             else:
                 self._administrator_cleans(order.id)
