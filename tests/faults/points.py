@@ -96,7 +96,7 @@ POINTS: tuple[Point, ...] = (
     # -- the engine
     _after(
         "start.requeued",
-        "a start has queued again what was running, the engine is not up",
+        "what was running is queued again, the engine is not up",
         "server_bridge.orders.store:Store.requeue_running",
     ),
     _after(
@@ -230,7 +230,7 @@ POINTS: tuple[Point, ...] = (
     _before("stop.begun", "the bridge was told to end", "server_bridge.pipeline.service:Service.stop"),
     _after(
         "stop.attempts-ended",
-        "the attempts have ended, their orders are put back or not",
+        "the attempts ended, their orders are put back or not",
         "server_bridge.pipeline.live:LiveAttempts.stop",
     ),
 )
