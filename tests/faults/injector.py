@@ -124,6 +124,9 @@ class Injector:
             self.load.want(BRINGS.get(name.partition(".")[0], "single"))
         if any(name.startswith("stop.") for name in left):
             self.end_bridge()
+        if any(name.startswith("attention.") for name in left):
+            self.load.want("single")
+            self.refuse()
         self._clean_up(everything=True)
 
     def _draw(self, left: list[str]) -> Fault:

@@ -101,7 +101,7 @@ POINTS: tuple[Point, ...] = (
     ),
     _after(
         "claim.committed",
-        "the order belongs to an attempt that the engine does not know",
+        "the order has an attempt that the engine does not know",
         "server_bridge.orders.store:Store.claim",
         gives=lambda number: number is not None,
     ),

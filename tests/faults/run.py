@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.checker.aftermath import Aftermath, Ground, judge_aftermath
+from tests.faults.acts import ACTS
 from tests.faults.faulty_site import FaultySite, within
 from tests.faults.injector import Injector
-from tests.faults.load import ACTS, Load
+from tests.faults.load import Load
 from tests.faults.points import POINTS
 
 LIVE_ACTS = 6
@@ -150,7 +151,7 @@ def run(top: Path, *, minutes: float, seed: int, say: Any = print) -> Report:
     report = Report(seed=seed, minutes=minutes)
     started = time.monotonic()
     with FaultySite(top) as site:
-        load = Load(site, seed)
+        load = Load(site, seed, ACTS)
         driver = _Driver(load)
         injector = Injector(site, load, seed)
         _break_things(site, injector, driver, minutes, say)

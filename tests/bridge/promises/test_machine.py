@@ -10,51 +10,28 @@ The examples are the same in every run. To go on from them, for as long as it ta
 
 from __future__ import annotations
 
-import io
-import json
 import os
-import shutil
-import sqlite3
-import tempfile
 import uuid
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from server_bridge.contract import (
-    AcquisitionKind,
-    CommandKind,
-    CommandRequest,
-    Condition,
-    FreedReport,
-    OrderIntent,
-    Stage,
-    Target,
-)
-from server_bridge.errors import Conflict, FerryError, Forbidden
-from server_bridge.omero.paths import client_path
-from server_bridge.orders import commands, intake, manifest_reader, manifests, stages
-from server_bridge.orders.callers import Caller, KnownWorkstation
-from server_bridge.orders.models import Workstation, utcnow
-from server_bridge.pipeline.attempt import IMPORT, TRANSFER
+from server_bridge.contract import AcquisitionKind, CommandKind, FreedReport, OrderIntent, Target
+from server_bridge.errors import Conflict, Forbidden
+from server_bridge.orders import intake, stages
+from server_bridge.orders.models import utcnow
 from server_bridge.retention.freed import record_freed
 from server_bridge.retention.release import recheck
-from server_bridge.retention.releaser import Releaser
-from tests.bridge.promises.mortal import Crash
-from tests.bridge.promises.world import GROUP, OUTCOMES, SHARE, Fileset, World, sha1
+from tests.bridge.promises.hands import ALICE, STAFF, Hands
+from tests.bridge.promises.world import GROUP, OUTCOMES, SHARE, sha1
 
 FILES = ("alice/run/a.tif", "alice/run/b.tif", "alice/run/notes.xyz", "alice/solo.tif")
 PLACES = ("alice/run", "alice/run/a.tif", "alice/solo.tif", "bob/theirs.tif")
-DESK = KnownWorkstation("desk", "desk", True, {SHARE: "."})
-ALICE = Caller(username="alice", workstation=DESK)
-STAFF = Caller(username="staff", is_staff=True)
-LATER = timedelta(days=1)
 NEW_EXAMPLES = int(os.environ.get("FERRY_MACHINE_EXAMPLES", "0"))
 EDGES = {(move.source.value, move.target.value) for move in stages.TRANSITIONS}
 
@@ -66,42 +43,8 @@ interludes = st.sampled_from(
 )
 
 
-class Site(RuleBasedStateMachine):
+class Site(Hands):
     """One site's life."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        # Committed transactions wait for the disk; here nobody pulls the plug.
-        memory = Path("/dev/shm")
-        self.top = Path(tempfile.mkdtemp(dir=memory if os.access(memory, os.W_OK) else None))
-        self.world = World(self.top).__enter__()
-        self.store = self.world.store
-        self.rows = sqlite3.connect(self.world.site.state_dir / "ferry.sqlite3")
-        self.orders: list[str] = []
-        self.intents: dict[str, OrderIntent] = {}
-        self.now: dict[str, str] = {}
-        """Path → SHA-1 of what the microscope wrote last and nobody but us may delete."""
-        self.freed: dict[str, str] = {}
-        self.deleted: set[int] = set()
-        """Filesets that somebody deleted in OMERO."""
-        self.deleted_bytes: set[str] = set()
-        self.taken_over: tuple[int, int, str] | None = None
-        """Attempt, revision and condition of an order that was claimed under the feet of an attempt."""
-        self.writes = 0
-        self.hours = 0
-        self.releaser = Releaser(self.world.context, apart=timedelta(seconds=1))
-        with self.store.write() as session:
-            session.add(
-                Workstation(
-                    id="desk", name="desk", key_digest="0", status="approved", roots={SHARE: "."},
-                    created_at=utcnow(), last_seen_at=None, heartbeat=None,
-                )
-            )  # fmt: skip
-
-    def teardown(self) -> None:
-        self.rows.close()
-        self.world.__exit__()
-        shutil.rmtree(self.top)
 
     @initialize()
     def something_is_there(self) -> None:
@@ -383,98 +326,6 @@ class Site(RuleBasedStateMachine):
     def every_answered_order_is_there(self) -> None:
         assert {order_id for (order_id,) in self.asked("SELECT id FROM orders")} == set(self.orders)
 
-    # --- helpers --------------------------------------------------------------------------------------
-
-    def pick(self, number: int) -> str:
-        return self.orders[number % len(self.orders)]
-
-    def asked(self, query: str) -> list[tuple[Any, ...]]:
-        """Rows as they lie in the file, past the product's own reading."""
-        return self.rows.execute(query).fetchall()
-
-    def held(self, order_id: str, path: str) -> list[Fileset]:
-        wanted = client_path(str(self.world.staging / SHARE / order_id / path))
-        return [one for one in self.world.filesets.values() if one.client_path == wanted and one.images]
-
-    def require_in_omero(self, order_id: str, path: str, what: str) -> None:
-        assert len(self.held(order_id, path)) == 1, f"{path} {what}, and OMERO does not hold it once"
-
-    def put_manifest(self, order_id: str, sealed: bool) -> bool:
-        """What the agent sees there now; False where that is nothing (never sealed), or refused."""
-        order = self.store.order(order_id)
-        top = self.world.buffer / order.path
-        there = [one for one in ([top] if top.is_file() else sorted(top.rglob("*"))) if one.is_file()]
-        if sealed and not there:
-            return False
-        lines = [
-            json.dumps(
-                {
-                    "path": one.relative_to(self.world.buffer).as_posix(),
-                    "size_bytes": one.stat().st_size,
-                    "mtime_ns": one.stat().st_mtime_ns,
-                }
-            )
-            for one in there
-        ]
-        manifest = manifest_reader.read_manifest(
-            io.BytesIO("\n".join(lines).encode()),
-            gzipped=False,
-            sealed=sealed,
-            order_path=order.path,
-            kind=AcquisitionKind(order.kind),
-        )
-        try:
-            manifests.put(
-                self.store, self.world.site, uuid.UUID(order_id), manifest, order.manifest_revision + 1, ALICE
-            )
-        except Conflict as error:
-            assert error.code in ("import_started", "order_ended", "already_imported"), error
-            return False
-        return True
-
-    def give(self, order_id: str, kind: CommandKind, caller: Caller) -> None:
-        target = Target(group_id=GROUP, container_id=8) if kind is CommandKind.RETARGET else None
-        request = CommandRequest(id=uuid.uuid4(), kind=kind, target=target, note="because")
-        try:
-            first = commands.give(self.store, uuid.UUID(order_id), request, caller, utcnow())
-        except FerryError:
-            return
-        assert commands.give(self.store, uuid.UUID(order_id), request, caller, utcnow()) == first
-
-    def make_workable(self, order_id: str) -> bool:
-        """Do what agents and people do, so that an attempt may begin; False for an order that needs none."""
-        order = self.store.order(order_id)
-        if Stage(order.stage) not in stages.WORKED:
-            return False
-        if order.condition == Condition.RUNNING:
-            self.bridge_starts()
-        if not order.sealed and not self.put_manifest(order_id, True):
-            return False
-        if order.asks_left_out:
-            self.give(order_id, CommandKind.ACCEPT_LEFT_OUT, ALICE)
-        if order.condition == Condition.ATTENTION:
-            self.give(order_id, CommandKind.RETRY, ALICE)
-        return True
-
-    def work(self, order_id: str, moment: int, then: Callable[[], None] | None) -> None:
-        number = self.store.claim(order_id, self.due())
-        if number is None:
-            return
-        stage = Stage(self.store.order(order_id).stage)
-        phase = TRANSFER if stage in stages.TRANSFER_STAGES else IMPORT
-        self.world.life.plan(moment, then)
-        try:
-            self.world.attempt(order_id, number, phase)
-        except Crash:
-            pass
-        finally:
-            self.world.life.forget()
-
-    @staticmethod
-    def due() -> datetime:
-        """Whatever waits, its time has come."""
-        return utcnow() + LATER
-
     def meanwhile(self, order_id: str, what: str) -> None:
         """Something happens to an order in the middle of an attempt at it."""
         match what:
@@ -492,9 +343,7 @@ class Site(RuleBasedStateMachine):
                 self.bridge_starts()
                 number = self.store.claim(order_id, self.due())
                 if number is not None:
-                    stage = Stage(self.store.order(order_id).stage)
-                    phase = TRANSFER if stage in stages.TRANSFER_STAGES else IMPORT
-                    self.world.attempt(order_id, number, phase)
+                    self.run_attempt(order_id, number)
             case "taken-over":
                 # The same, and the new attempt has not begun: the old one must leave the order as it is.
                 self.bridge_starts()
