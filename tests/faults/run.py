@@ -1,9 +1,8 @@
 """`./dev faults`: a mixed load on one loopback site, broken at every named point and in every known way.
 
-While the load goes on, faults strike from a seeded schedule. When the time is over, only those named points
-kill at which no bridge died yet, until there is none left. Then the faults stop, the person answers what she
-is asked, and everything has to come to its end. The independent checker walks buffer, staging,
-ManagedRepository and OMERO.
+While the load goes on, every named point kills one bridge. Then faults strike from a seeded schedule for as
+long as was asked for. Then nothing fails any more, the person answers what she is asked, and everything has
+to come to its end. The independent checker walks buffer, staging, ManagedRepository and OMERO.
 
 The seed gives the schedule; the instants themselves depend on the machine.
 """
@@ -14,6 +13,7 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -31,7 +31,7 @@ from tests.faults.points import POINTS
 
 LIVE_ACTS = 6
 POINT_SECONDS = 420.0
-"""How much longer points may kill, and nothing else strikes, until each was hit (on a busy machine)."""
+"""For every named point to kill a bridge once; a minute where the machine has nothing else to do."""
 SETTLE_SECONDS = 420.0
 """For everything to come to its end once no fault strikes; as long."""
 
@@ -176,20 +176,23 @@ def run(top: Path, *, minutes: float, seed: int, say: Any = print) -> Report:
 
 
 def _break_things(site: FaultySite, injector: Injector, driver: _Driver, minutes: float, say: Any) -> None:
-    started = time.monotonic()
-    said = 0.0
+    """First every named point kills once, so that what follows has bridges that live; then all the rest."""
+    started = said = time.monotonic()
+    faults_from: float | None = None
     while driver.alive() and not site.keeper_error:
-        elapsed = time.monotonic() - started
+        now = time.monotonic()
         left = injector.unkilled
-        if elapsed > minutes * 60 and (elapsed > minutes * 60 + POINT_SECONDS or not left):
+        if faults_from is None and (not left or now - started > POINT_SECONDS):
+            faults_from = now
+        if faults_from is not None and now - faults_from > minutes * 60:
             return
-        if elapsed - said > 15:
-            said = elapsed
+        if now - said > 15:
+            said = now
             say(
-                f"{elapsed:4.0f} s  {sum(injector.counts.values())} faults, {len(POINTS) - len(left)} of "
-                f"{len(POINTS)} points hit, {site.starts} starts"
+                f"{now - started:4.0f} s  {len(POINTS) - len(left)} of {len(POINTS)} points hit, "
+                f"{sum(injector.counts.values())} faults, {site.starts} starts"
             )
-        if elapsed > minutes * 60:
+        if faults_from is None:
             injector.points_turn()
         else:
             injector.turn()
@@ -213,6 +216,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     parser.add_argument("--keep", action="store_true", help="keep the site's folder (logs, database, files)")
     chosen = parser.parse_args()
+    # Whoever ends a run ends its site with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     seed = chosen.seed or random.SystemRandom().randrange(1, 10**6)
     top = Path(tempfile.mkdtemp(prefix="ferry-faults-"))
     print(
