@@ -26,6 +26,20 @@ def _known(words: str, code: str, title: str, remedy: str, *, transient: bool = 
     return _Known(re.compile(words, re.IGNORECASE), code, title, remedy, transient)
 
 
+OF_THE_UNIT = frozenset(
+    {
+        "format_unknown",
+        "format_library_missing",
+        "file_unreadable_in_omero",
+        "checksum_mismatch",
+        "check_sized_file",
+        "omero_queue_full",
+        "nothing_imported",
+        "import_failed",
+    }
+)
+"""Failures that say something about one unit. All others would befall the next one as well."""
+
 _KNOWN = (
     _known(
         r"Invalid cross-device link|failed to create hard link|transfer process returned",
@@ -50,6 +64,15 @@ _KNOWN = (
         "omero_full",
         "OMERO's disk is full",
         "Make room on the disk of ManagedRepository; the order goes on by itself.",
+        transient=True,
+    ),
+    _known(
+        # [infer] What OMERO's thread pool says when a background task found no slot for an hour
+        # (`omero.threads.background_timeout`).
+        r"RejectedExecutionException|Failed to execute .* after \d+ ?ms",
+        "omero_queue_full",
+        "OMERO's import queue is full",
+        "The bridge tries again. If it lasts, ask the OMERO administrator which imports fill the queue.",
         transient=True,
     ),
     _known(
@@ -153,4 +176,22 @@ def explain(returncode: int, ended: str, last_error: str, output: str) -> StepFa
         code="import_failed",
         title="The import failed",
         remedy="The bridge tries again; look at the order's output.",
+    )
+
+
+def check_sized(detail: str) -> NeedsAttention:
+    """The failure of a set with a file of exactly 36 bytes, once its checksum did not agree.
+
+    [infer: read in OMERO's sources] The importer's check of an in-place import writes 36 bytes where the link
+    will be, and the server hashes that file again only when its size is another one afterwards. The stored
+    hash then is that of the check, the importer's own hash does not agree, and OMERO refuses the whole set:
+    now, and at every other try. Nothing wrong is ever stored.
+    """
+    return NeedsAttention(
+        detail,
+        code="check_sized_file",
+        title="OMERO cannot take a file of exactly 36 bytes in place",
+        remedy="Add a byte to that file at the microscope (at its end, where the format allows it) and order "
+        "the acquisition again, or let the OMERO administrator import this set without --transfer=ln. The "
+        "data on the buffer stays.",
     )

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 UPLOAD_FINISHED = "Finished"
+_DELETED_AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,45 +223,57 @@ def debris_objection(
 
 
 def remove_debris(
-    session: Session, fileset_id: int, order_client_paths: Iterable[str], lock: HeldLock
-) -> FilesetInfo | None:
-    """Remove what a failed import left: a fileset without images that never finished its upload.
+    session: Session, fileset_ids: Sequence[int], order_client_paths: Iterable[str], lock: HeldLock
+) -> list[FilesetInfo]:
+    """Remove what failed imports left: filesets without images that never finished their upload.
 
     The facts are read again here, just before. OMERO unlinks the managed names; the staged ones stay.
 
     Args:
         session: the owner's session (the service account may not delete, and need not).
-        order_client_paths: client paths of all files of the order; no other file may be in the fileset.
+        fileset_ids: all of one group.
+        order_client_paths: client paths of all files of the order; no other file may be in the filesets.
         lock: the order's run lock, held.
 
     Returns:
-        What was removed; None where it was gone already.
+        What was removed; a fileset that was gone already is not in it.
 
     Raises:
-        NeedsAttention: ``not_debris`` where a condition does not hold, ``debris_stays`` where OMERO refuses.
+        NeedsAttention: ``not_debris`` where a condition does not hold for one of them (none of its group of
+            fifty is removed then), ``debris_stays`` where OMERO refuses.
         Unavailable, TransientFailure: where OMERO does not answer or fails.
     """
-    fileset = filesets_by_id(session, [fileset_id]).get(fileset_id)
-    if fileset is None:
-        return None
-    objection = debris_objection(
-        fileset, frozenset(order_client_paths), session.username, importer_gone=lock.fd >= 0
-    )
-    if objection:
+    ours = frozenset(order_client_paths)
+    removed: list[FilesetInfo] = []
+    for piece in chunks(list(fileset_ids), _DELETED_AT_ONCE):
+        removed += _remove_some(session, piece, ours, lock)
+    return removed
+
+
+def _remove_some(
+    session: Session, fileset_ids: list[int], ours: frozenset[str], lock: HeldLock
+) -> list[FilesetInfo]:
+    filesets = list(filesets_by_id(session, fileset_ids).values())
+    for fileset in filesets:
+        objection = debris_objection(fileset, ours, session.username, importer_gone=lock.fd >= 0)
+        if objection:
+            raise NeedsAttention(
+                f"Fileset {fileset.fileset_id} stays: {objection}.",
+                code="not_debris",
+                title="OMERO holds an import of these files that is not finished",
+                remedy="Wait a moment and retry; if it stays, let the OMERO administrator look at this "
+                "fileset.",
+            )
+    if not filesets:
+        return []
+    ids = [fileset.fileset_id for fileset in filesets]
+    named = ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
+    session.delete_all("Fileset", ids, filesets[0].group_id, doing=f"removing unfinished filesets ({named})")
+    if left := sorted(filesets_by_id(session, ids)):
         raise NeedsAttention(
-            f"Fileset {fileset_id} stays: {objection}.",
-            code="not_debris",
-            title="OMERO holds an import of these files that is not finished",
-            remedy="Wait a moment and retry; if it stays, let the OMERO administrator look at this fileset.",
-        )
-    session.delete(
-        "Fileset", fileset_id, fileset.group_id, doing=f"removing the unfinished fileset {fileset_id}"
-    )
-    if filesets_by_id(session, [fileset_id]):
-        raise NeedsAttention(
-            f"OMERO answered that fileset {fileset_id} is deleted and still lists it.",
+            f"OMERO answered that fileset {left[0]} is deleted and still lists it.",
             code="debris_stays",
             title="OMERO did not remove an unfinished import",
-            remedy=f"Let the OMERO administrator run `omero delete Fileset:{fileset_id} --report`.",
+            remedy=f"Let the OMERO administrator run `omero delete Fileset:{left[0]} --report`.",
         )
-    return fileset
+    return filesets

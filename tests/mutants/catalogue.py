@@ -55,10 +55,10 @@ MUTANTS: tuple[Mutant, ...] = (
         name="bit-flipped-in-staging",
         promise="the bytes in OMERO are the bytes that were read from the buffer",
         file="server_bridge/pipeline/steps/importing.py",
-        before="        self._require_staged(unit)\n        self._note_importing(unit)\n",
-        after="        self._require_staged(unit)\n"
+        before="        attempt, book = self._attempt, self._book\n        book.importing(units)\n",
+        after="        attempt, book = self._attempt, self._book\n"
         "        import os\n"
-        "        for file in self._members[unit.index]:\n"
+        "        for file in [file for unit in units for file in book.members(unit)]:\n"
         "            path = self._places.staged(file.path)\n"
         "            before = path.stat()\n"
         "            path.chmod(0o640)\n"
@@ -67,7 +67,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "            path.write_bytes(data)\n"
         "            path.chmod(0o440)\n"
         "            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))\n"
-        "        self._note_importing(unit)\n",
+        "        book.importing(units)\n",
         tests=(STORY,),
     ),
     Mutant(
