@@ -135,6 +135,17 @@ _KNOWN = (
 )
 
 
+_REFUSAL = re.compile(
+    r"^Name: (?P<name>import-[a-z-]+)\s*\n(?:Parameters: (?P<parameters>.*))?", re.MULTILINE
+)
+
+
+def _refusal(output: str) -> str:
+    """What OMERO itself said about an import it ended as failed; empty where it said nothing."""
+    found = _REFUSAL.search(f"{output}\n")
+    return f"({found['name']}: {found['parameters'] or ''})" if found else ""
+
+
 def explain(returncode: int, ended: str, last_error: str, output: str) -> StepFailed:
     """The failure of a run as the order shows it. Ask only where OMERO holds no images for the unit.
 
@@ -161,9 +172,8 @@ def explain(returncode: int, ended: str, last_error: str, output: str) -> StepFa
         found = next((known for known in _KNOWN if known.words.search(text)), None)
         if found is not None:
             kind = TransientFailure if found.transient else NeedsAttention
-            return kind(
-                clean(last_error or text[-400:]), code=found.code, title=found.title, remedy=found.remedy
-            )
+            said = f"{last_error or text[-400:]} {_refusal(output)}"
+            return kind(clean(said), code=found.code, title=found.title, remedy=found.remedy)
     if returncode == 0:
         return TransientFailure(
             "omero import reported success, and OMERO holds no images of these files.",
@@ -172,7 +182,8 @@ def explain(returncode: int, ended: str, last_error: str, output: str) -> StepFa
             remedy="The bridge tries again; look at the order's output.",
         )
     return TransientFailure(
-        f"omero import exited with {returncode}. {clean(last_error or output[-400:])}".strip(),
+        f"omero import exited with {returncode}. "
+        f"{clean(f'{last_error or output[-400:]} {_refusal(output)}')}".strip(),
         code="import_failed",
         title="The import failed",
         remedy="The bridge tries again; look at the order's output.",

@@ -32,6 +32,8 @@ from server_bridge.processes.run_lock import RunLock
 
 MOST_FAILURES = 3
 """Failures in a row, in one run or of runs of one unit, after which it is not the units that fail."""
+_MOST_FRUITLESS_RUNS = 2
+"""Shared runs in a row that brought nothing."""
 
 
 def run(attempt: Attempt) -> None:
@@ -122,11 +124,16 @@ class _Importing:
         candidates = [self._book.candidate(unit) for unit in units]
         alone = [by_index[run[0].index] for run in plan(candidates) if not may_share(run[0])]
         left = [one for one in candidates if may_share(one)]
-        fruitless = 0
-        while len(left) > 1 and fruitless < MOST_FAILURES:
+        fruitless = runs = 0
+        while len(left) > 1 and fruitless < _MOST_FRUITLESS_RUNS:
             batch = plan(left)[0]
+            sharing = [by_index[one.index] for one in batch]
             before = self._in_omero.settled
-            failed, untried = self._together([by_index[one.index] for one in batch])
+            if runs:
+                # The run before may have been torn in the middle of one of them.
+                sharing = self._in_omero.ready(sharing)
+            failed, untried = self._together(sharing)
+            runs += 1
             if self._in_omero.settled > before:
                 fruitless = 0
             else:
@@ -226,6 +233,7 @@ class _Importing:
         attempt.check()
         found = self._in_omero.look(units)
         there: dict[int, FilesetInfo] = {}
+        nowhere: list[ImportUnit] = []
         complained: list[str] = []
         for unit in units:
             said = done.units[book.main(unit)]
@@ -237,7 +245,10 @@ class _Importing:
                     complained += [said.last_error] if said.last_error else []
             elif (working := may_still_import(held, unit.fileset_id)) and not said.refused:
                 self._in_omero.waiting[unit.index] = working[0]
+            else:
+                nowhere.append(unit)
         book.imported(there)
+        book.put_back(nowhere)
         self._note_complaints(complained)
         return done, found
 

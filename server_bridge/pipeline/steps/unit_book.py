@@ -144,6 +144,15 @@ class UnitBook:
             self._attempt.progressed = True
             self.report(5, last=True)
 
+    def put_back(self, units: Sequence[ImportUnit]) -> None:
+        """Their import ended and OMERO has no image of them, nor will it: nothing of them is under way."""
+
+        def change(unit: ImportUnit) -> None:
+            unit.state = PENDING
+
+        if units:
+            self._write(units, change)
+
     def failed(self, unit: ImportUnit, error: FerryError, fileset_id: int | None) -> None:
         """Its import failed; ``fileset_id``: what OMERO itself reported as failed."""
         reason = error.reason(self._attempt.context.site.contact).model_copy(update={"since": utcnow()})

@@ -24,12 +24,12 @@ from omero.rtypes import unwrap
 
 from server_bridge.config import SiteConfig
 from server_bridge.context import Context, build_context
-from server_bridge.contract import Condition, ReceiptStatus, Stage, Target
+from server_bridge.contract import Condition, ReceiptStatus, Stage, Target, TargetKind
 from server_bridge.orders.models import ImportUnit, Order, OrderEvent, OrderFile, utcnow
 from server_bridge.pipeline import service
 from server_bridge.sandbox.faults import set_fault
 from tests.bridge.bridge_site import make_site
-from tests.bridge.conftest_sandbox import RunningSandbox
+from tests.bridge.conftest_sandbox import PASSWORDS, RunningSandbox
 from tests.bridge.rsyncd import RsyncDaemon
 
 ROOT = Path(__file__).parents[3]
@@ -40,13 +40,14 @@ LONG_SECONDS = 90.0
 
 @dataclass
 class World:
-    """One site. ``limits`` and ``share`` replace values of the site file."""
+    """One site. ``limits``, ``share`` and ``omero`` replace values of the site file."""
 
     top: Path
     sandbox: RunningSandbox
     rsyncd: RsyncDaemon
     limits: dict[str, Any] = field(default_factory=dict)
     share: dict[str, Any] = field(default_factory=dict)
+    omero: dict[str, Any] = field(default_factory=dict)
     bridge: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -92,6 +93,7 @@ class World:
             "java": str(self.sandbox.java_dir / "java"),
             "call_timeout_seconds": 10,
             "webclient_url": "https://omero.example.org/webclient",
+            **self.omero,
         }
         values["shares"] = (share,)
         return SiteConfig(**values)
@@ -111,16 +113,21 @@ class World:
         person: str = "alice",
         group: str = "Cytoskeleton",
         dataset: str = "",
+        screen: str = "",
         tags: tuple[str, ...] = (),
         sealed: bool = True,
     ) -> str:
-        """An accepted order for what lies at ``path`` on the buffer now."""
+        """An accepted order for what lies at ``path`` on the buffer now, into a new dataset or ``screen``."""
         context = self.context
         known = context.omero.person(person)
         assert known is not None
         group_id = next(one.id for one in known.groups if one.name == group)
         target = Target(
-            group_id=group_id, group_name=group, container_name=dataset or f"run {uuid.uuid4()}", tags=tags
+            group_id=group_id,
+            group_name=group,
+            kind=TargetKind.SCREEN if screen else TargetKind.DATASET,
+            container_name=screen or dataset or f"run {uuid.uuid4()}",
+            tags=tags,
         )
         files = self.manifest(path)
         order_id = str(uuid.uuid4())
@@ -330,6 +337,29 @@ class World:
             }
             for row in found
         ]
+
+    def runs(self, order_id: str) -> list[str]:
+        """The heading of each run of the importer, oldest first."""
+        logs = sorted(
+            (self.site.state_dir / "orders" / order_id).glob("*-import.log"),
+            key=lambda path: int(path.name.partition("-")[0]),
+        )
+        lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
+        return [line for line in lines if line.startswith("--- attempt ")]
+
+    def empty_filesets(self, order_id: str) -> set[int]:
+        """Filesets of this order without images."""
+        return {one["fileset"] for one in self.in_omero(order_id) if not one["images"]}
+
+    def administrator_deletes(self, *filesets: int) -> None:
+        """OMERO's administrator deletes filesets, as a remedy asks for."""
+        with self.context.omero._open("root", PASSWORDS["root"], "testing") as root:
+            group = root.rows(
+                "select fs.details.group.id from Fileset fs where fs.id in (:ids)",
+                {"ids": list(filesets)},
+                group=-1,
+            )[0][0]
+            root.delete_all("Fileset", filesets, int(group), doing="deleting in a test")
 
     def require_once(self, order_id: str, paths: set[str]) -> None:
         """Each of these buffer files is in OMERO exactly once, with its bytes, and is the staged inode."""
