@@ -12,13 +12,13 @@ fails for a reason that is not the unit's (OMERO away, place gone, disk full) en
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from server_bridge.contract import Stage
 from server_bridge.errors import NeedsAttention, StepFailed
 from server_bridge.omero.import_failures import OF_THE_UNIT, check_sized
-from server_bridge.omero.importer import ImportRun, ImportStep, StepKind, explain, run_import
+from server_bridge.omero.importer import ImportRun, ImportStep, StepKind, UnitLog, explain, run_import
 from server_bridge.omero.receipts import FilesetInfo
 from server_bridge.orders.models import ImportUnit
 from server_bridge.pipeline.attempt import Attempt
@@ -64,6 +64,7 @@ class _Importing:
         self._places = attempt.places
         self._in_omero = UnitsInOmero(attempt, lock, book)
         self._failed = self._in_omero.failed
+        self._most_failures = MOST_FAILURES
 
     def bring_all(self) -> None:
         """Look, decide, act, until every unit is in OMERO.
@@ -224,7 +225,7 @@ class _Importing:
                 username=self._order.person,
                 runner=attempt.runner,
                 main_of=book.main_of(units),
-                most_failures=MOST_FAILURES,
+                most_failures=self._most_failures,
                 on_step=_Steps(book),
                 stop_event=attempt.stop,
                 lock=self._lock,
@@ -234,7 +235,7 @@ class _Importing:
         found = self._in_omero.look(units)
         there: dict[int, FilesetInfo] = {}
         nowhere: list[ImportUnit] = []
-        complained: list[str] = []
+        complained: dict[str, UnitLog] = {}
         for unit in units:
             said = done.units[book.main(unit)]
             held = found[unit.client_path]
@@ -242,7 +243,7 @@ class _Importing:
                 decision = self._in_omero.decide(unit, held)
                 if decision is not None and decision.fileset is not None:
                     there[unit.index] = decision.fileset
-                    complained += [said.last_error] if said.last_error else []
+                    complained |= {unit.main_path: said} if said.last_error else {}
             elif (working := may_still_import(held, unit.fileset_id)) and not said.refused:
                 self._in_omero.waiting[unit.index] = working[0]
             else:
@@ -278,11 +279,19 @@ class _Importing:
             )
         self._note_failed(unit, error, fileset_id)
 
-    def _note_complaints(self, said: Iterable[str]) -> None:
+    def _note_complaints(self, said: Mapping[str, UnitLog]) -> None:
         """OMERO made the images and a later step failed (thumbnails, minimum and maximum): the data
         is there and will be proven or not; what was said must not be lost."""
-        for text in dict.fromkeys(said):
-            self._book.event(f"the images are in OMERO; its importer complained: {text}")
+        if not said:
+            return
+        # What fails after the images are there is no reason to end a run.
+        self._most_failures = 0
+        path, first = next(iter(said.items()))
+        more = f" (and about {len(said) - 1} more)" if len(said) > 1 else ""
+        self._book.event(
+            f"the images are in OMERO; its importer complained about {path!r}{more}: "
+            f"{explain(2, 'exited', first.last_error, first.text).detail}"
+        )
 
 
 class _Steps:

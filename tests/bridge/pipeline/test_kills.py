@@ -16,6 +16,8 @@ from tests.bridge.rsyncd import RsyncDaemon
 from tests.bridge.sandbox.conftest import write_tiff
 
 pytestmark = pytest.mark.slow
+KILL_SECONDS = 180.0
+"""Generous: a busy machine takes a minute to the right moment."""
 
 
 class SlowDaemon(RsyncDaemon):
@@ -28,14 +30,14 @@ class SlowDaemon(RsyncDaemon):
 def kill_when(world: World, order_id: str, holds: Callable[[Order], object]) -> None:
     """Run the pipeline in its own process, and kill -9 it once ``holds``."""
     world.start_bridge()
-    world.wait(order_id, holds)
+    world.wait(order_id, holds, KILL_SECONDS)
     world.kill_bridge()
 
 
 def finish(world: World, order_id: str) -> None:
     """Start the pipeline again and let the order come to its proof."""
     world.start_bridge()
-    world.wait_proven(order_id)
+    world.wait_proven(order_id, KILL_SECONDS)
     world.stop_bridge()
 
 

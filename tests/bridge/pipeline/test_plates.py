@@ -15,7 +15,8 @@ from tests.checker import disk
 from tests.checker import omero as checker
 from tests.checker.verdict import Places, judge
 
-pytestmark = pytest.mark.slow
+# Each of these starts the importer several times: seconds alone, minutes on a machine that is busy.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def plate_of(world: World, rows: int, columns: int) -> set[str]:
@@ -68,7 +69,7 @@ def test_a_plate_of_several_hundred_files_is_one_unit(own_world: World) -> None:
     paths = plate_of(own_world, 16, 20)
     order_id = order_plate(own_world)
     with own_world.running():
-        order = own_world.wait_proven(order_id)
+        order = own_world.wait_proven(order_id, 180)
     (unit,) = own_world.units(order_id)
     assert (unit.spw, unit.file_count, len(unit.image_ids)) == (True, 321, 320)
     assert order.result is not None and order.result["image_count"] == 320
@@ -109,7 +110,7 @@ def test_a_plate_beside_single_images_has_a_run_of_its_own(own_world: World) -> 
     age(own_world.buffer / "bob")
     order_id = order_plate(own_world)
     with own_world.running():
-        own_world.wait_proven(order_id)
+        own_world.wait_proven(order_id, 180)
     own_world.require_once(order_id, set(own_world.manifest("bob/plate")))
     shared, alone = own_world.runs(order_id)
     assert "and 2 more" in shared
