@@ -29,10 +29,10 @@ _NAMED = re.compile(
 _GIVEN_UP = re.compile(r" - (?:Continuing after error|Exiting on error)\s*$")
 _REFUSED = re.compile(
     r"\bERROR\b\s+\S+\s+-\s+INTERNAL_EXCEPTION:|^(?!.*\bINFO\b).*\bFailure response on import!|"
-    r"^Name: import-[a-z-]+"
+    r"^Name: import-[a-z-]+|^(?!.*\bINFO\b).*\bRejectedExecutionException: Failed to execute\b"
 )
-"""[infer] The server's own failure report, as the importer prints it: no image will come. Never a line that
-tells what goes on (INFO): those name files, and a file may be called anything."""
+"""[infer] The server's own report that an import failed, or that it found no slot for it: no image will come.
+Never a line that tells what goes on (INFO): those name files, and a file may be called anything."""
 _RESULT = re.compile(r"^\s*(?:-\s+)?(?P<kind>Fileset|Image|Plate):\s*\[?(?P<ids>[\d,\s]+)\]?\s*$")
 
 

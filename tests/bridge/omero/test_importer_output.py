@@ -194,6 +194,10 @@ def test_failures_in_a_row_are_counted_until_one_comes_through() -> None:
         ("java.lang.RuntimeException: Failure response on import!", True),
         (f"{LIBRARY}Error on import: Failure response on import!", True),
         ("Name: import-request-failure", True),
+        (
+            f"{LIBRARY}Error on import: x.RejectedExecutionException: Failed to execute y after 3600000ms",
+            True,
+        ),
         # Files may be called anything.
         (f"{MONITOR}FILE_UPLOAD_STARTED: /s/import-INTERNAL_EXCEPTION: a.tif", False),
         (f"{MONITOR}FILE_UPLOAD_STARTED: /s/Failure response on import!.tif", False),
