@@ -99,7 +99,7 @@ class UnitBook:
             if unit.error is None or unit.fileset_id is None:
                 continue
             reason = Reason.model_validate(unit.error)
-            # Without a time it is a failure of proving, told at once; a full queue passes by itself.
+            # Without a time it is another failure of a later try; a full queue passes by itself.
             if reason.since is None or reason.code == "omero_queue_full":
                 continue
             if told is None or told < reason.since:
@@ -155,8 +155,10 @@ class UnitBook:
 
     def failed(self, unit: ImportUnit, error: FerryError, fileset_id: int | None) -> None:
         """Its import failed; ``fileset_id``: what OMERO itself reported as failed."""
-        reason = error.reason(self._attempt.context.site.contact).model_copy(update={"since": utcnow()})
-        told = reason.model_dump(mode="json")
+        reason = error.reason(self._attempt.context.site.contact)
+        # The time marks what OMERO refused: see `untold`.
+        marked = reason.model_copy(update={"since": utcnow() if fileset_id is not None else None})
+        told = marked.model_dump(mode="json")
 
         def change(unit: ImportUnit) -> None:
             unit.state = PENDING

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server_bridge.contract import Condition, Stage
-from server_bridge.errors import NeedsAttention, StepFailed
+from server_bridge.errors import NeedsAttention, StepFailed, TransientFailure
 from server_bridge.omero.importer import ImportRun
 from server_bridge.omero.importer_output import RunLog, parse_log_line
 from server_bridge.omero.paths import client_path
@@ -52,7 +52,7 @@ FINE, LATE, BREAKS, REFUSED, DIES, COMPLAINS, SILENT = (
 
 @dataclass
 class MemoryOmero:
-    """What OMERO would hold, and an importer that obeys a script: a unit's file → what becomes of its tries."""
+    """What OMERO would hold, and an importer that obeys a script: a unit's file → its tries."""
 
     script: Mapping[str, Sequence[str]]
     filesets: dict[int, FilesetInfo] = field(default_factory=dict)
@@ -291,6 +291,15 @@ def test_what_was_refused_before_a_crash_is_told_before_it_is_tried_again(bridge
     assert isinstance(again, NeedsAttention)
     assert again.code == "file_unreadable_in_omero"
     assert omero.tries[next(path for path in omero.tries if path.endswith("01.tif"))] == 1
+    assert bridge.attempt(order_id, omero) is None
+    finished(bridge, order_id, omero)
+
+
+def test_a_try_that_breaks_off_after_a_refusal_is_no_second_refusal(bridge: Bridge) -> None:
+    omero = MemoryOmero({"00.tif": [REFUSED, BREAKS]})
+    order_id = bridge.order(2)
+    assert isinstance(bridge.attempt(order_id, omero), NeedsAttention)
+    assert isinstance(bridge.attempt(order_id, omero), TransientFailure)
     assert bridge.attempt(order_id, omero) is None
     finished(bridge, order_id, omero)
 
