@@ -244,7 +244,9 @@ class _Importing:
                 if decision is not None and decision.fileset is not None:
                     there[unit.index] = decision.fileset
                     complained |= {unit.main_path: said} if said.last_error else {}
-            elif (working := may_still_import(held, unit.fileset_id)) and not said.refused:
+            elif (working := may_still_import(held, unit.fileset_id)) and not (
+                said.refused or (len(units) == 1 and done.refused)
+            ):
                 self._in_omero.waiting[unit.index] = working[0]
             else:
                 nowhere.append(unit)

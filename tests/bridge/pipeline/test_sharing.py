@@ -106,7 +106,8 @@ class MemoryOmero:
             if 0 < more["most_failures"] <= log.failures_in_a_row:
                 ended = "given up"
                 break
-        return ImportRun(code, ended, (), (), (), "", None, None, 1.0, "", units=log.units)
+        refused = any(unit.refused for unit in log.units.values())
+        return ImportRun(code, ended, (), (), (), "", None, None, 1.0, "", refused, log.units)
 
     def _next(self, main: str) -> str:
         number = self.tries.get(main, 0)
