@@ -113,7 +113,8 @@ _KNOWN = (
         transient=True,
     ),
     _known(
-        r"Bad session key|RemovedSession|SessionNotExist|SessionTimeout|Previous session expired",
+        r"Bad session key|RemovedSession|SessionNotExist|SessionTimeout|Previous session expired|"
+        r"No session with uuid|ObjectNotExistException",
         "omero_session_lost",
         "The OMERO session ended during the import",
         "Nothing to do: the bridge tries again.",

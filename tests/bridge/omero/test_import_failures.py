@@ -36,6 +36,7 @@ def test_what_does_not_go_away_by_itself_asks_somebody(error: str, code: str) ->
     [
         ("Failure: ChecksumValidationException", "checksum_mismatch"),
         ("Bad session key. Cannot join", "omero_session_lost"),
+        ("Error on import: No session with uuid: x", "omero_session_lost"),
         ("Ice.ConnectionRefusedException: localhost:4064 isn't running", "omero_away"),
         ("write: No space left on device", "omero_full"),
         (
