@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -110,8 +111,23 @@ def impatient(own_world: World) -> World:
     return own_world
 
 
-@pytest.mark.parametrize("point", ["scan", "link", "step1"])
-def test_omero_hanging_in_an_import_is_waited_for(impatient: World, point: str) -> None:
+def test_omero_hanging_before_the_import_is_waited_for(impatient: World) -> None:
+    world = impatient
+    order_id = one_image(world)
+    world.fault("scan", "delay:3")
+    with world.running():
+        world.wait(order_id, lambda _order: struck(world, "scan"), 180)
+        world.sandbox.sigstop()
+        try:
+            told(world, order_id, "omero_hung", Stage.IMPORTING, Condition.WAITING)
+        finally:
+            world.sandbox.sigcont()
+        world.wait_proven(order_id, 180)
+    world.require_once(order_id, {ONE})
+
+
+@pytest.mark.parametrize("point", ["link", "step1"])
+def test_omero_hanging_under_a_running_importer_holds_it_up_and_no_more(impatient: World, point: str) -> None:
     world = impatient
     order_id = one_image(world)
     world.fault(point, "delay:3")
@@ -119,7 +135,11 @@ def test_omero_hanging_in_an_import_is_waited_for(impatient: World, point: str) 
         world.wait(order_id, lambda _order: struck(world, point), 180)
         world.sandbox.sigstop()
         try:
-            told(world, order_id, "omero_hung", Stage.IMPORTING, Condition.WAITING)
+            # The importer's own calls have no time limit: it stands as long as OMERO does, within
+            # import_stall_seconds, and longer than any call of the bridge would.
+            time.sleep(3 * world.site.omero.call_timeout_seconds)
+            assert world.look(order_id).stage == Stage.IMPORTING
+            assert world.look(order_id).condition != Condition.ATTENTION
         finally:
             world.sandbox.sigcont()
         world.wait_proven(order_id, 180)
