@@ -92,6 +92,10 @@ class ShareConfig(_Section):
     mtime_tolerance_seconds: Annotated[float, Field(ge=0, le=60)] = 2.0
     hold_days: Annotated[float, Field(ge=0)] = 3.0
     lifetime_days: Annotated[float, Field(gt=0)] = 60.0
+    require_backup: bool = False
+    """Release only what a backup of ManagedRepository holds, as the site reports them."""
+    quarantine_days: Annotated[float, Field(ge=0)] = 30.0
+    """How long a staged copy is kept whose data was deleted in OMERO."""
     deletion: DeletionMode = DeletionMode.STORAGE
     patterns: PatternConfig = PatternConfig()
     rule: AcquisitionRule = AcquisitionRule()
@@ -149,6 +153,10 @@ class LimitsConfig(_Section):
     release_seconds: Annotated[float, Field(gt=0)] = 900.0
     """How long a release answer may be acted upon."""
     acquiring_lease_seconds: Annotated[int, Field(gt=0)] = 120
+    audit_days: Annotated[float, Field(ge=30)] = 3650.0
+    """How long the audit table and the history of ended orders are kept; receipts are kept for ever."""
+    reprove_bytes_per_hour: Annotated[int, Field(ge=0)] = 100 * 1024**3
+    """How much the bridge reads by itself to prove files whose inode changed; 0: only on command."""
 
 
 class SiteConfig(BaseSettings):

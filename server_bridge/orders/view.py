@@ -28,7 +28,7 @@ from server_bridge.contract import (
     Stage,
     Target,
 )
-from server_bridge.orders import commands, stages
+from server_bridge.orders import backup_stamps, commands, stages
 from server_bridge.orders.callers import Caller
 from server_bridge.orders.models import Order, OrderFile, OrderProgress, Workstation
 
@@ -48,9 +48,25 @@ def states(session: Session, site: SiteConfig, orders: Sequence[Order], caller: 
     )
     queued = {order.id for order in orders if is_queued(order)}
     places = queue_places(session, queued) if queued else {}
+    waits = backup_waits(session, site, orders)
     return [
-        _state(session, site, order, caller, names, progress, proofs, started, places) for order in orders
+        _state(session, site, order, caller, names, progress, proofs, started, places, waits.get(order.id))
+        for order in orders
     ]
+
+
+def backup_waits(session: Session, site: SiteConfig, orders: Sequence[Order]) -> dict[str, Reason]:
+    """The proven orders among these that wait for a backup, and why."""
+    asks = {share.id for share in site.shares if share.require_backup}
+    ids = [order.id for order in orders if order.stage == Stage.PROVEN and order.share in asks]
+    if not ids:
+        return {}
+    covered = backup_stamps.covered_until(session)
+    return {
+        order_id: reason.model_copy(update={"contact": site.contact})
+        for order_id, at in backup_stamps.imported_at(session, ids).items()
+        if (reason := backup_stamps.missing(at, covered)) is not None
+    }
 
 
 def _state(
@@ -63,6 +79,7 @@ def _state(
     proofs: dict[str, ProofSummary],
     started: set[str],
     places: dict[str, QueuePlace],
+    waits: Reason | None,
 ) -> OrderState:
     facts = commands.Facts(
         stage=Stage(order.stage),
@@ -88,7 +105,7 @@ def _state(
         target=Target.model_validate(order.target),
         stage=order.stage,
         condition=order.condition,
-        reason=_reason(order, site),
+        reason=_reason(order, site) or waits,
         stage_since=order.stage_since,
         created_at=order.created_at,
         updated_at=order.updated_at,
