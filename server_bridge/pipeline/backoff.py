@@ -35,6 +35,8 @@ OUTAGES = frozenset(
         "omero_hung",
         "omero_session_lost",
         "omero_full",
+        "gone_in_omero",
+        "source_going",
     }
 )
 

@@ -19,10 +19,12 @@ from server_bridge.omero.proof import FileProblem, FileProof, prove_file
 from server_bridge.omero.receipts import FilesetInfo, filesets_by_id
 from server_bridge.orders import stages
 from server_bridge.orders.models import ImportUnit, Order, OrderFile, utcnow
-from server_bridge.pipeline import reproof
+from server_bridge.pipeline import omero_watch, reproof
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.places import OrderPlaces
+from server_bridge.pipeline.steps import vanished
 from server_bridge.pipeline.steps.units import require_all_covered
+from server_bridge.pipeline.steps.verifying import resolve_again
 
 
 def run(attempt: Attempt) -> None:
@@ -38,10 +40,19 @@ def run(attempt: Attempt) -> None:
     attempt.reporter.report("prove", files_total=len(members), last=True)
     with attempt.context.omero.service() as session:
         filesets = filesets_by_id(session, [unit.fileset_id for unit in units if unit.fileset_id is not None])
+        # After the filesets: what the landmark vouches for includes them.
+        same_database = omero_watch.look(attempt.context, session)
+        managed_repository = session.managed_repository
     attempt.check()
-    if missing := [unit for unit in units if not _is_there(unit, filesets)]:
-        _missing(attempt, order, missing)
+    if missing := [unit for unit in units if not vanished.is_there(unit, filesets)]:
+        if order.proven_at is None:
+            if any(file.managed_path for file in members):
+                resolve_again(attempt)  # proven once: that may have been in another database
+            _import_missing(attempt, missing)
+        else:
+            vanished.settle(attempt, units, missing, filesets, same_database, managed_repository)
         return
+    _note_fewer_images(attempt, units, filesets)
     proofs, problems = judge_files(order, units, members, filesets, attempt.places)
     if proofs:
         # The links that OMERO's files are must survive a power loss before we say so.
@@ -52,11 +63,6 @@ def run(attempt: Attempt) -> None:
     require_all_covered(attempt)
     attempt.reporter.report("prove", files_done=len(members), files_total=len(members), last=True)
     attempt.advance(Stage.ANNOTATING, f"{len(members)} files are proven", keep_running=True)
-
-
-def _is_there(unit: ImportUnit, filesets: Mapping[int, FilesetInfo]) -> bool:
-    found = filesets.get(unit.fileset_id) if unit.fileset_id is not None else None
-    return found is not None and found.complete
 
 
 def judge_files(
@@ -124,18 +130,27 @@ def judge_files(
     return proofs, problems
 
 
-def _missing(attempt: Attempt, order: Order, missing: Sequence[ImportUnit]) -> None:
-    """A fileset that is gone. Before the order was ever proven, it is imported again; afterwards somebody
-    deleted it in OMERO, and nobody asked us to bring it back."""
-    if order.proven_at is not None:
-        raise NeedsAttention(
-            f"Fileset {missing[0].fileset_id} of {missing[0].main_path!r} is no longer in OMERO.",
-            code="deleted_in_omero",
-            title="The data was deleted in OMERO",
-            remedy="The copy on the buffer is not released. Order it again with 'import again' if it "
-            "should be "
-            "in OMERO.",
-        )
+def _note_fewer_images(
+    attempt: Attempt, units: Sequence[ImportUnit], filesets: Mapping[int, FilesetInfo]
+) -> None:
+    """Images may go while their fileset stays: the bytes are in OMERO still, and the count is told."""
+    fewer = [
+        (unit, kept)
+        for unit in units
+        if len(kept := filesets[unit.fileset_id or 0].image_ids) < len(unit.image_ids)
+    ]
+    if not fewer:
+        return
+    store = attempt.context.store
+    with store.attempt_write(attempt.order_id, attempt.number) as (session, order):
+        for unit, kept in fewer:
+            session.get_one(ImportUnit, (unit.order_id, unit.index)).image_ids = list(kept)
+            text = f"fileset {unit.fileset_id} has {len(kept)} of its {len(unit.image_ids)} images"
+            store.event(session, order, "bridge", f"{text}; its files are in OMERO")
+
+
+def _import_missing(attempt: Attempt, missing: Sequence[ImportUnit]) -> None:
+    """A fileset that is not there, of an order that was never proven or that staff want imported again."""
     store = attempt.context.store
     with store.attempt_write(attempt.order_id, attempt.number) as (session, row):
         for unit in missing:

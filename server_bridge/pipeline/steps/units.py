@@ -18,6 +18,9 @@ from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.leftovers import covering_rule
 from server_bridge.processes.run_lock import RunLock
 
+DELETED_RULE = "deleted in OMERO"
+"""The ``rule`` of a file whose fileset was deleted in OMERO while others of its order stay."""
+
 
 def ensure_units(attempt: Attempt, lock: RunLock) -> list[ImportUnit]:
     """The units of the order, scanning if there are none yet.
@@ -128,11 +131,12 @@ def require_all_covered(attempt: Attempt) -> None:
         NeedsAttention: ``left_out``, until somebody accepts them.
     """
     store = attempt.context.store
-    asked = [
-        file.path
+    files = [
+        file
         for file in store.files(attempt.order_id)
         if file.unit is None and file.status == ReceiptStatus.PENDING
     ]
+    asked = [file.path for file in files]
     if not asked:
         return
     if not attempt.order.asks_left_out:
@@ -141,6 +145,14 @@ def require_all_covered(attempt: Attempt) -> None:
             store.touch(session, order)
     named = ", ".join(repr(shown(path)) for path in asked[:3])
     more = f" and {len(asked) - 3} more" if len(asked) > 3 else ""
+    if all(file.rule == DELETED_RULE for file in files):
+        raise NeedsAttention(
+            f"The images of {named}{more} were deleted in OMERO.",
+            code="left_out",
+            title=f"{len(asked)} files are no longer in OMERO",
+            remedy="Accept that they stay outside OMERO: their copy on the buffer may then go with the rest. "
+            "Or ask staff to bring them back out of quarantine.",
+        )
     raise NeedsAttention(
         f"OMERO takes no image from {named}{more}.",
         code="left_out",
