@@ -10,10 +10,12 @@ from sqlalchemy import bindparam, delete, update
 
 from server_bridge.contract import ReceiptStatus, Stage
 from server_bridge.errors import NeedsAttention
+from server_bridge.mover.listing import FolderMissing
 from server_bridge.orders.models import ImportUnit, OrderFile
 from server_bridge.pipeline import compare
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.leftovers import is_covered
+from server_bridge.pipeline.steps import source_gone
 from server_bridge.pipeline.steps.source import look, writing_again
 
 
@@ -34,7 +36,15 @@ def run(attempt: Attempt) -> None:
         )
     share = attempt.share
     attempt.reporter.report("verify")
-    listing = look(attempt)
+    some_staged = any(file.staged_at is not None for file in files)
+    try:
+        listing = look(attempt)
+    except FolderMissing:
+        if not some_staged:
+            raise
+        source_gone.require_source(attempt, [file.path for file in files], files)
+        attempt.advance(Stage.PULLING, "the source is gone, and everything is staged", keep_running=True)
+        return
     if (error := compare.incomplete(listing)) is not None:
         raise error
     manifest = [compare.from_agent(file.path, file.size_bytes, file.mtime_ns) for file in files]
@@ -44,7 +54,9 @@ def run(attempt: Attempt) -> None:
     found = compare.against_manifest(
         manifest, listing, share.mtime_tolerance_seconds, lambda path: is_covered(path, unlisted)
     )
-    if not found.is_same:
+    if some_staged and source_gone.only_gone(found):
+        source_gone.require_source(attempt, found.missing, files)
+    elif not found.is_same:
         offset = compare.clock_offset_seconds(manifest, listing, share.mtime_tolerance_seconds)
         if offset is not None:
             raise NeedsAttention(
@@ -59,7 +71,7 @@ def run(attempt: Attempt) -> None:
     rows = [
         {"key": file.path, "mtime_s": listing.entries[file.path].mtime_s}
         for file in files
-        if file.source_mtime_s != listing.entries[file.path].mtime_s
+        if file.path in listing.entries and file.source_mtime_s != listing.entries[file.path].mtime_s
     ]
     with attempt.context.store.attempt_write(attempt.order_id, attempt.number) as (session, order):
         # An order that came back from `importing` (nothing of it was in OMERO) is grouped anew: its units are

@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, update
 from server_bridge.contract import Stage
 from server_bridge.errors import TransientFailure
 from server_bridge.mover.durability import sync_filesystem
+from server_bridge.mover.listing import FolderMissing
 from server_bridge.mover.pull import PulledFile, PullLimits, PullOutcome, WantedFile, pull
 from server_bridge.mover.verdict import VerdictKind
 from server_bridge.orders.models import OrderFile, utcnow
@@ -20,6 +21,7 @@ from server_bridge.pipeline import compare
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.progress import Meter
 from server_bridge.pipeline.sources import source_of
+from server_bridge.pipeline.steps import source_gone
 from server_bridge.pipeline.steps.source import look, pull_again, writing_again
 
 COMMIT_SECONDS = 5.0
@@ -161,12 +163,18 @@ def _explain(attempt: Attempt, outcome: PullOutcome) -> None:
     """Say why files are pending. What looks like a fault of single files may be somebody writing: look
     first."""
     if outcome.verdict.kind in (VerdictKind.RECONCILE, VerdictKind.DONE, VerdictKind.PERMANENT):
-        listing = look(attempt)
+        files = attempt.context.store.files(attempt.order_id)
+        try:
+            listing = look(attempt)
+        except FolderMissing:
+            source_gone.require_source(attempt, [file.path for file in files], files)
+            return
         expected = [
-            compare.Expected(file.path, file.size_bytes, float(file.source_mtime_s or 0))
-            for file in attempt.context.store.files(attempt.order_id)
+            compare.Expected(file.path, file.size_bytes, float(file.source_mtime_s or 0)) for file in files
         ]
         found = compare.against_manifest(expected, listing, 0.0, lambda _path: True)
-        if found.changed or found.missing:
+        if source_gone.only_gone(found):
+            source_gone.require_source(attempt, found.missing, files)
+        elif found.changed or found.missing:
             writing_again(attempt, compare.describe(found))
     raise outcome.verdict.error()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from server_bridge.contract import Stage, Target
@@ -17,12 +18,14 @@ from server_bridge.errors import NeedsAttention
 from server_bridge.mover import staging
 from server_bridge.mover.command import PARTIAL_DIR
 from server_bridge.mover.compare import differences
+from server_bridge.mover.listing import FolderMissing
 from server_bridge.omero.directory import resolve_target
 from server_bridge.omero.paths import ambiguous
 from server_bridge.orders.models import OrderFile
 from server_bridge.pipeline import compare
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.leftovers import is_covered
+from server_bridge.pipeline.steps import source_gone
 from server_bridge.pipeline.steps.source import look, pull_again, writing_again
 
 
@@ -54,7 +57,11 @@ def require_unchanged_source(attempt: Attempt, files: list[OrderFile]) -> None:
         Finished: where somebody wrote there.
         StepFailed: where the share cannot be seen as a whole.
     """
-    listing = look(attempt)
+    try:
+        listing = look(attempt)
+    except FolderMissing:
+        source_gone.require_source(attempt, [file.path for file in files], files)
+        return
     if (error := compare.incomplete(listing)) is not None:
         raise error
     share = attempt.share
@@ -64,11 +71,11 @@ def require_unchanged_source(attempt: Attempt, files: list[OrderFile]) -> None:
     ]
     found = differences(baseline, listing)
     added = [path for path in found.added if not is_covered(path, unlisted)]
-    if found.changed or found.missing or added:
-        writing_again(
-            attempt,
-            compare.describe(type(found)(missing=found.missing, changed=found.changed, added=tuple(added))),
-        )
+    found = replace(found, added=tuple(added))
+    if source_gone.only_gone(found):
+        source_gone.require_source(attempt, found.missing, files)
+    elif not found.is_same:
+        writing_again(attempt, compare.describe(found))
 
 
 def require_staged(attempt: Attempt, files: list[OrderFile]) -> None:
@@ -164,3 +171,31 @@ def resolve(attempt: Attempt) -> None:
         # A new target in the meantime would have fenced this attempt off.
         order.target = Target.model_validate(noted.model_dump()).model_dump(mode="json")
         store.touch(session_, order)
+
+
+def resolve_again(attempt: Attempt) -> None:
+    """Find the target once more for what is imported anew.
+
+    In a restored database the noted ids may be gone, or be those of something else: then the names that were
+    noted with them are looked for, and made where they are not there.
+
+    Raises:
+        NeedsAttention, Unavailable: as :func:`resolve`.
+    """
+    target = attempt.target
+    try:
+        with attempt.context.omero.as_person(attempt.order.person, target.group_id) as session:
+            found = resolve_target(session, target, attempt.order_id)
+        if found.container_name == target.container_name or not target.container_name:
+            return
+    except NeedsAttention as error:
+        if error.code not in ("target_gone", "target_in_other_group") or not target.container_name:
+            raise
+    store = attempt.context.store
+    with store.attempt_write(attempt.order_id, attempt.number) as (session_, order):
+        by_name = target.model_copy(update={"container_id": None, "project_id": None})
+        order.target = by_name.model_dump(mode="json")
+        text = f"{target.kind} {target.container_id} is not there; {target.container_name!r} is looked for"
+        store.event(session_, order, "bridge", text)
+        store.touch(session_, order)
+    resolve(attempt)
