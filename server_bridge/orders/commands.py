@@ -256,11 +256,25 @@ def _carry_out(
         still_asked = _accept_left_out(session, order, request.paths, caller)
     if request.target is not None:
         order.target = request.target.model_dump(mode="json")
+    if request.kind is CommandKind.RETRY and caller.is_staff and lost_in_restore(order):
+        import_again(order)
+        text += " (what OMERO lost is imported again)"
     if move.fences:
         order.attempt += 1
         session.execute(delete(OrderProgress).where(OrderProgress.order_id == order.id))
     order.idle_tries = 0
     return _move(store, session, order, move, text, still_asked, caller)
+
+
+def lost_in_restore(order: Order) -> bool:
+    """Whether the order stopped because OMERO was restored from a dump that does not hold it."""
+    return (order.reason or {}).get("code") == "omero_restored"
+
+
+def import_again(order: Order) -> None:
+    """Staff's consent that missing filesets of a proven order are imported again from staging: as if it had
+    never been proven. What is there is found again by its client path, so nothing is doubled."""
+    order.proven_at = order.released_at = None
 
 
 def _move(
