@@ -21,6 +21,7 @@ from server_bridge.pipeline.live import LiveAttempts
 from server_bridge.pipeline.steps import annotating, baseline, importing, proving, pulling, verifying
 from server_bridge.processes.runner import ProcessRunner
 from server_bridge.retention.releaser import Releaser
+from server_bridge.retention.reprover import Reprover
 
 STOP_SECONDS = 30.0
 """For children to end (TERM, then KILL) when the bridge stops."""
@@ -62,6 +63,7 @@ class Service:
             every_seconds=site.limits.dispatch_seconds,
         )
         self._releaser = Releaser(context)
+        self._reprover = Reprover(context)
         self._begun = False
 
     def _begin(self) -> None:
@@ -75,6 +77,7 @@ class Service:
         self._store.on_change(self._dispatcher.wake)
         self._dispatcher.start()
         self._releaser.start()
+        self._reprover.start()
 
     def _run(self, phase: str, order_id: str, number: int) -> str:
         self._dispatcher.started(order_id, number)
@@ -89,6 +92,7 @@ class Service:
         """End everything: nothing new starts, children end, orders stay resumable."""
         self._dispatcher.stop()
         self._releaser.stop()
+        self._reprover.stop()
         if not self._live.stop(STOP_SECONDS):
             _log.warning("some attempts did not end in %.0f s; the next start puts them right", STOP_SECONDS)
         self._engine.stop()
