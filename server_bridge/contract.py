@@ -525,7 +525,29 @@ class Release(Answer):
     valid_until: datetime | None = None
     reason: Reason | None = None
     share: str
+    path: str = ""
+    """The acquisition's place on the share: folders that become empty may go below it, and it with them."""
     files: tuple[ReleasedFile, ...] = ()
+
+
+class ReleaseRefusal(Answer):
+    """A released order that may not be deleted at this moment after all."""
+
+    order_id: UUID
+    reason: Reason
+
+
+class ReleasePage(Answer):
+    """``GET /v1/releases?share=S&after=…``: released orders, each checked again as it was listed.
+
+    ``next`` is the ``after`` of the next page, empty on the last one. Nothing may be deleted after a
+    release's ``valid_until``.
+    """
+
+    share: str
+    releases: tuple[Release, ...] = ()
+    refused: tuple[ReleaseRefusal, ...] = ()
+    next: str = ""
 
 
 class FreedReport(Request):
@@ -539,6 +561,19 @@ class FreedAccepted(Answer):
     order_id: UUID
     freed_bytes: int
     remaining_files: int
+
+
+class BackupReport(Request):
+    """A backup of ManagedRepository has ended well. Staff only."""
+
+    began_at: datetime
+    """When it began: what OMERO held before is in it."""
+    note: Annotated[str, Field(max_length=2000)] = ""
+
+
+class BackupAccepted(Answer):
+    covers_until: datetime
+    is_new: bool = True
 
 
 class Health(Answer):

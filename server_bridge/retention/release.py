@@ -13,7 +13,7 @@ from uuid import UUID
 from server_bridge.context import Context
 from server_bridge.contract import Reason, ReceiptStatus, Release, ReleasedFile, Stage
 from server_bridge.omero.receipts import filesets_by_id
-from server_bridge.orders import stages
+from server_bridge.orders import backup_stamps, stages
 from server_bridge.orders.models import Order, OrderFile, utcnow
 from server_bridge.pipeline.places import places_of
 from server_bridge.pipeline.steps.proving import judge_files
@@ -76,12 +76,22 @@ def gather(context: Context, order: Order, files: list[OrderFile]) -> ReleaseFac
             for file in proven
             if file.unit is None
         ]
+    covered = None
+    if share is not None and share.require_backup:
+        with context.store.read() as rows:
+            covered = backup_stamps.covered_until(rows)
     return ReleaseFacts(
         stage=stage,
         proven_at=order.proven_at,
         hold_days=hold_days,
         statuses=[ReceiptStatus(file.status) for file in files],
         problems=problems,
+        backup_required=share is not None and share.require_backup,
+        imported_at=max(
+            (file.proven_at for file in files if file.status == ReceiptStatus.PROVEN and file.proven_at),
+            default=None,
+        ),
+        backup_covers_until=covered,
     )
 
 
@@ -121,6 +131,7 @@ def _answer(
         else now + timedelta(seconds=context.site.limits.release_seconds),
         reason=refused,
         share=order.share,
+        path=order.path,
         files=tuple(
             ReleasedFile(path=file.path, size_bytes=file.size_bytes, mtime_ns=file.mtime_ns)
             for file in files

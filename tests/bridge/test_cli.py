@@ -27,7 +27,7 @@ from server_bridge.contract import (
     WorkstationRegistration,
 )
 from server_bridge.errors import ConfigurationError
-from server_bridge.operations import check_config, release_list
+from server_bridge.operations import check_config, release_formats
 from server_bridge.operations.serve import is_loopback, require_safe_listening, serve_lock
 from server_bridge.orders import intake, workstations
 from server_bridge.orders.callers import Caller
@@ -313,7 +313,7 @@ def test_the_script_deletes_what_is_unchanged_and_nothing_else(tmp_path: Path) -
     (tmp_path / "link.tif").unlink()
     (tmp_path / "link.tif").symlink_to("other.tif")
     (tmp_path / "other.tif").write_bytes(b"1")
-    done = run_script(release_list.as_script([found], 2), tmp_path)
+    done = run_script("".join(release_formats.as_script([found], 2)), tmp_path)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a b", "changed.tif", "link.tif", "other.tif"]
     assert not list((tmp_path / "a b").iterdir())
@@ -323,21 +323,21 @@ def test_the_script_deletes_what_is_unchanged_and_nothing_else(tmp_path: Path) -
 def test_the_script_keeps_a_file_of_the_same_size_and_another_time(tmp_path: Path) -> None:
     found = release(tmp_path, {"a.tif": b"1234"})
     os.utime(tmp_path / "a.tif", (1, 1))
-    run_script(release_list.as_script([found], 2), tmp_path)
+    run_script("".join(release_formats.as_script([found], 2)), tmp_path)
     assert (tmp_path / "a.tif").exists()
 
 
 def test_an_old_script_does_nothing(tmp_path: Path) -> None:
     found = release(tmp_path, {"a.tif": b"1234"}, seconds=-1)
-    done = run_script(release_list.as_script([found], 2), tmp_path)
+    done = run_script("".join(release_formats.as_script([found], 2)), tmp_path)
     assert (done.returncode, (tmp_path / "a.tif").exists()) == (75, True)
-    assert run_script(release_list.as_script([], 2), tmp_path).returncode == 0
+    assert run_script("".join(release_formats.as_script([], 2)), tmp_path).returncode == 0
 
 
 def test_lists_as_nul_and_csv(tmp_path: Path) -> None:
     found = release(tmp_path, {"a,b.tif": b"1", 'c"\n.tif': b"22"})
-    assert release_list.as_nul([found]) == 'a,b.tif\0c"\n.tif\0'
-    rows = list(csv.DictReader(io.StringIO(release_list.as_csv([found]))))
+    assert "".join(release_formats.as_nul([found])) == 'a,b.tif\0c"\n.tif\0'
+    rows = list(csv.DictReader(io.StringIO("".join(release_formats.as_csv([found])))))
     assert [(row["path"], row["size_bytes"]) for row in rows] == [("a,b.tif", "1"), ('c"\n.tif', "2")]
 
 
