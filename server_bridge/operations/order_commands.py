@@ -176,6 +176,8 @@ def _facts(state: OrderState) -> list[tuple[str, Any]]:
         facts.append(
             ("in OMERO", f"{state.result.image_count} images, filesets {list(state.result.fileset_ids)}")
         )
+    if state.release_not_before:
+        facts.append(("release", f"not before {moment(state.release_not_before)}"))
     if state.proof:
         facts.append(("receipts", ", ".join(f"{k} {v}" for k, v in state.proof.model_dump().items() if v)))
     facts += [("left out", path) for path in state.left_out]

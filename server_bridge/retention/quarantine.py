@@ -27,6 +27,7 @@ from server_bridge.errors import Conflict, NotFound
 from server_bridge.orders import places, remembered, stages
 from server_bridge.orders.callers import Caller
 from server_bridge.orders.models import ImportUnit, Order, OrderFile, QuarantinedFile
+from server_bridge.orders.store import Store
 from server_bridge.pipeline import quarantine
 from server_bridge.pipeline.places import QUARANTINE, places_of
 from server_bridge.processes.run_lock import RunLock
@@ -151,7 +152,8 @@ class Brought:
 
 
 def restore(context: Context, order_id: str, caller: Caller, note: str = "") -> Brought:
-    """Bring an order's files back out of quarantine; it is then imported again from staging.
+    """Bring an order's files back out of quarantine: what was deleted in OMERO is then imported again from
+    staging; the staged copy of an order that was given up only lies there again.
 
     Raises:
         NotFound: ``not_in_quarantine``.
@@ -163,27 +165,37 @@ def restore(context: Context, order_id: str, caller: Caller, note: str = "") -> 
     with store.read() as session:
         order = store.get(session, order_id)
         rows = quarantine.standing(session, order_id)
-        _require_restorable(session, context.site, order, rows, caller)
+        given_up = bool(rows) and all(row.why == quarantine.DROPPED_BY_STAFF for row in rows)
+        if not given_up:
+            _require_restorable(session, context.site, order, rows, caller)
     with RunLock.acquire(places_of(context.site, order.share, order.id).lock):
         quarantine.move_back(context.site, order, rows)
         with store.write() as session:
             row = store.get(session, order_id)
-            _require_restorable(session, context.site, row, rows, caller)
+            text = f"{len(rows)} files came back out of quarantine"
+            if given_up:
+                store.event(session, row, caller.who, text)
+                store.touch(session, row)
+            else:
+                _require_restorable(session, context.site, row, rows, caller)
+                _import_again(store, session, row, caller.who, f"{text}; they are imported again")
             for moved in rows:
                 session.delete(session.get_one(QuarantinedFile, moved.id))
-            _bring_units_back(session, row)
-            row.proven_at = row.released_at = None
-            row.attempt += 1
-            text = f"{len(rows)} files came back out of quarantine; they are imported again"
-            if row.stage == Stage.PROVING:
-                store.set_condition(session, row, Condition.QUEUED, who=caller.who, text=text)
-            else:
-                store.set_stage(session, row, Stage.PROVING, stages.Cause.STAFF, who=caller.who, text=text)
             size = sum(moved.size_bytes for moved in rows)
             store.audit(
                 session, caller.who, "quarantine.restored", order_id, files=len(rows), bytes=size, note=note
             )
     return Brought(len(rows), size)
+
+
+def _import_again(store: Store, session: Session, order: Order, who: str, text: str) -> None:
+    _bring_units_back(session, order)
+    order.proven_at = order.released_at = None
+    order.attempt += 1
+    if order.stage == Stage.PROVING:
+        store.set_condition(session, order, Condition.QUEUED, who=who, text=text)
+    else:
+        store.set_stage(session, order, Stage.PROVING, stages.Cause.STAFF, who=who, text=text)
 
 
 def _require_restorable(

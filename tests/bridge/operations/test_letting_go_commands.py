@@ -80,6 +80,10 @@ def test_leftover_staging_is_listed_given_up_and_then_in_quarantine(context: Con
     (kept,) = json.loads(run("quarantine", "list", "--json")[1])
     assert (kept["order"], kept["files"], kept["why"]) == (order_id, 2, "dropped_by_staff")
     assert order_id[:8] in run("quarantine", "list")[1]
+    code, out, err = run("quarantine", "restore", order_id)
+    assert (code, "2 files" in out) == (0, True), err
+    assert context.store.order(order_id).stage == Stage.CANCELLED
+    assert (context.site.staging_dir / "conf" / order_id / "run" / "a").read_bytes() == b"data a"
     code, _out, err = run("quarantine", "restore", order_id)
     assert (code, "Nothing to bring back" in err) == (1, True)
     living = order(context, Stage.PULLING, "c")
