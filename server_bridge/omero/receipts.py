@@ -9,7 +9,7 @@ own filesets. Both see the same here [infer: omero.connection].
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -114,22 +114,23 @@ def filesets_by_id(session: Session, fileset_ids: Sequence[int]) -> dict[int, Fi
     return found
 
 
-def still_ours(session: Session, client_paths: Mapping[int, str]) -> set[int]:
-    """Those of the filesets (id → client path of its main file) that OMERO still has, with that very file.
+def still_ours(session: Session, wanted: Iterable[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Those of the filesets (id, client path of the main file) that OMERO still has, with that very file.
 
     Much cheaper than loading them: for looking at thousands. An id alone says nothing: a restored database
-    hands out lost ids again.
+    hands out lost ids again, so that two orders may name the same one.
     """
-    found: set[int] = set()
-    for piece in chunks(sorted(client_paths), _AT_ONCE):
+    pairs = set(wanted)
+    found: set[tuple[int, str]] = set()
+    for piece in chunks(sorted(pairs), _AT_ONCE):
         rows = session.rows(
             "select fs.id, fe.clientPath from FilesetEntry fe join fe.fileset fs "
             "where fs.id in (:ids) and fe.clientPath in (:paths)",
-            {"ids": piece, "paths": sorted({client_paths[one] for one in piece})},
+            {"ids": sorted({one for one, _path in piece}), "paths": sorted({path for _one, path in piece})},
             group=ALL_GROUPS,
             doing="looking whether filesets are there",
         )
-        found |= {int(one) for one, path in rows if client_paths[int(one)] == str(path)}
+        found |= {(int(one), str(path)) for one, path in rows} & pairs
     return found
 
 

@@ -62,8 +62,8 @@ def lost_orders(
                     ImportUnit.fileset_id.is_not(None),
                 )
             ).all()
-        ours = still_ours(session, {unit.fileset_id: unit.client_path for unit in units if unit.fileset_id})
-        lost = {unit.order_id for unit in units if unit.fileset_id not in ours}
+        ours = still_ours(session, ((unit.fileset_id, unit.client_path) for unit in units))
+        lost = {unit.order_id for unit in units if (unit.fileset_id, unit.client_path) not in ours}
         yield from ((order_id, Stage(stage)) for order_id, stage in piece if order_id in lost)
 
 
