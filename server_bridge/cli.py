@@ -11,11 +11,13 @@ from server_bridge.operations import (
     backup,
     check_config,
     freed_report,
+    notice_commands,
     order_commands,
     prove,
     receipt_export,
     release_list,
     staff_commands,
+    take_over,
 )
 from server_bridge.operations.terminal import SiteOption, say, say_json, told
 
@@ -35,6 +37,11 @@ app.add_typer(staff_commands.session_app, name="session")
 app.command("releases")(release_list.releases)
 order_commands.order_app.command("receipts")(receipt_export.receipts)
 order_commands.order_app.command("freed")(freed_report.freed)
+order_commands.order_app.command("take-over")(take_over.take_over)
+app.command("notices")(notice_commands.notices)
+app.command("mail-test")(notice_commands.mail_test)
+app.command("aging")(notice_commands.aging)
+app.command("discard-unordered")(notice_commands.discard_unordered)
 app.command("prove")(prove.prove)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

@@ -364,6 +364,7 @@ class CommandKind(StrEnum):
     RETARGET = "retarget"
     ACCEPT_LEFT_OUT = "accept-left-out"
     DISCARD = "discard"
+    TAKE_OVER = "take-over"
 
 
 class CommandRequest(Request):
@@ -373,6 +374,8 @@ class CommandRequest(Request):
     """For ``retarget``."""
     paths: tuple[str, ...] = ()
     """For ``accept-left-out``: the files that may stay outside OMERO; empty means all that were asked."""
+    taker: Annotated[str, Field(max_length=255)] = ""
+    """For ``take-over``, staff only: the OMERO user name of who takes it. Empty: the one who asks."""
     note: Annotated[str, Field(max_length=2000)] = ""
 
 

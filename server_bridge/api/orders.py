@@ -19,10 +19,11 @@ from server_bridge.contract import (
     ManifestAccepted,
     OrderIntent,
     OrderState,
+    Target,
 )
 from server_bridge.errors import BadRequest
 from server_bridge.observability import get_logger
-from server_bridge.orders import commands, intake, manifest_reader, manifests, view
+from server_bridge.orders import commands, intake, manifest_reader, manifests, taking, view
 from server_bridge.orders.callers import Caller, require_command
 from server_bridge.orders.models import Order
 
@@ -127,12 +128,13 @@ def _order_to_change(parts: Parts, order_id: UUID, caller: Caller) -> Order:
 
 @router.post("/{order_id}/commands")
 async def command(order_id: UUID, body: CommandRequest, parts: PartsDep, caller: CallerDep) -> CommandResult:
-    """Cancel, retry, retarget, accept-left-out, discard. A repeat with the same id gets the first answer."""
+    """Cancel, retry, retarget, accept-left-out, discard, take-over. A repeat with the same id gets the first
+    answer."""
 
     def repeated() -> tuple[CommandResult | None, Order]:
         with parts.store.read() as session:
             order = intake.find_visible(session, order_id, caller)
-            require_command(caller, order)
+            require_command(caller, order, body.kind)
             return commands.find_repeat(session, order_id, body), order
 
     commands.require_complete(body)
@@ -141,6 +143,11 @@ async def command(order_id: UUID, body: CommandRequest, parts: PartsDep, caller:
         return done
     if body.kind is CommandKind.RETARGET and body.target is not None:
         await check_target(parts, caller, order.person, body.target)
+    if body.kind is CommandKind.TAKE_OVER:
+        commands.require_taker(caller, body)
+        taker = commands.taker_of(caller, body)
+        person = await parts.bounded.ask(lambda: parts.directory.person(taker))
+        taking.require_able(person, taker, Target.model_validate(order.target), caller)
     result = await run_in_threadpool(commands.give, parts.store, order_id, body, caller, parts.now())
     log.info("command", order=str(order_id), kind=body.kind.value, by=caller.who)
     return result

@@ -22,8 +22,8 @@ from sqlalchemy.engine import make_url
 from server_bridge.config import SiteConfig, load_site
 from server_bridge.context import refuse_root
 from server_bridge.errors import ConfigurationError
-from server_bridge.human import human_bytes
-from server_bridge.operations.terminal import JsonOption, SiteOption, operator, plain, say, say_json, told
+from server_bridge.human import human_bytes, plain
+from server_bridge.operations.terminal import JsonOption, SiteOption, operator, say, say_json, told
 from server_bridge.orders import snapshots
 from server_bridge.orders.models import utcnow
 

@@ -22,7 +22,8 @@ import typer
 
 from server_bridge.config import SiteConfig, describe, load_site, read_secret
 from server_bridge.errors import ConfigurationError, FerryError
-from server_bridge.operations.terminal import JsonOption, SiteOption, plain, say, say_json, told
+from server_bridge.human import plain
+from server_bridge.operations.terminal import JsonOption, SiteOption, say, say_json, told
 
 MINIMUM_RSYNC = (3, 2, 7)
 """--trust-sender and the checksum names appear in 3.2.x; the mover was measured with 3.2.7 and 3.5.0."""
@@ -218,6 +219,8 @@ def secret_files(site: SiteConfig) -> Iterator[tuple[str, Path]]:
     yield "omero.password_file", site.omero.password_file
     if site.http.tls_key_file:
         yield "http.tls_key_file", site.http.tls_key_file
+    if site.mail.host and site.mail.password_file:
+        yield "mail.password_file", site.mail.password_file
     for share in site.shares:
         if share.source.kind == "daemon" and share.source.password_file:
             yield f"shares.{share.id}.password_file", share.source.password_file
@@ -236,6 +239,10 @@ def check(site: SiteConfig) -> Iterator[Line]:
     yield attempt("rsync", lambda: rsync_version(site.rsync))
     yield attempt("java", lambda: java_version(site.omero.java))
     yield attempt("omerodir", lambda: omero_folder(site.omero.omerodir))
+    if site.mail.host:
+        from server_bridge.notices import mailer
+
+        yield attempt("mail", lambda: mailer.check(site.mail))
     from server_bridge.operations import check_omero, check_shares
 
     yield from check_omero.check(site)

@@ -20,13 +20,12 @@ from server_bridge.config import SiteConfig, load_site
 from server_bridge.context import open_store
 from server_bridge.contract import CommandKind, CommandRequest, Condition, OrderState, Stage
 from server_bridge.errors import BadRequest, NotFound
-from server_bridge.human import human_bytes
+from server_bridge.human import human_bytes, plain
 from server_bridge.operations.terminal import (
     JsonOption,
     SiteOption,
     moment,
     operator,
-    plain,
     say,
     say_json,
     table,

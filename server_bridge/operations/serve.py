@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import ipaddress
 import os
 import signal
 import socket
@@ -17,7 +16,7 @@ import uvicorn
 
 from server_bridge.api.waker import Waker
 from server_bridge.app import create_app
-from server_bridge.config import HttpConfig, SiteConfig, load_site
+from server_bridge.config import HttpConfig, SiteConfig, is_loopback, load_site
 from server_bridge.context import build_context, refuse_root
 from server_bridge.errors import ConfigurationError
 from server_bridge.observability import configure_logging, get_logger
@@ -46,16 +45,6 @@ def require_safe_listening(http: HttpConfig) -> None:
             remedy="Configure http.tls_certificate_file and http.tls_key_file, or listen on 127.0.0.1 "
             "behind a proxy that speaks TLS.",
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches that address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @contextlib.contextmanager

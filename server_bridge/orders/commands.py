@@ -26,7 +26,7 @@ from server_bridge.contract import (
 )
 from server_bridge.errors import BadRequest, Conflict, FerryError, Forbidden
 from server_bridge.orders import stages
-from server_bridge.orders.callers import Caller, require_command
+from server_bridge.orders.callers import Caller, has_left, require_command
 from server_bridge.orders.intake import WRITING, find_visible
 from server_bridge.orders.manifests import import_started
 from server_bridge.orders.models import ImportUnit, Order, OrderCommand, OrderFile, OrderProgress
@@ -44,6 +44,8 @@ class Facts:
     units_started: bool
     """Whether a unit has reached OMERO, or may have."""
     is_staff: bool = False
+    person_left: bool = False
+    """Whether the order stands still because its person is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class Move:
 
     path: tuple[Stage, ...] = ()
     fences: bool = False
+    new_person: bool = False
+    """Whether the data becomes the taker's; otherwise she is only the one who is asked."""
 
 
 def offered(facts: Facts) -> tuple[CommandKind, ...]:
@@ -59,6 +63,8 @@ def offered(facts: Facts) -> tuple[CommandKind, ...]:
     kinds = set(stages.allowed_commands(facts.stage, facts.condition, asks_left_out=facts.asks_left_out))
     if facts.is_staff:
         kinds.add(CommandKind.DISCARD)
+    if facts.person_left:
+        kinds.add(CommandKind.TAKE_OVER)
     return tuple(
         kind for kind in CommandKind if kind in kinds and not isinstance(decide(kind, facts), FerryError)
     )
@@ -70,6 +76,8 @@ def decide(kind: CommandKind, facts: Facts) -> Move | FerryError:
         return _discard(facts)
     if facts.stage in (Stage.CANCELLED, Stage.DISCARDED):
         return _ended(facts.stage)
+    if kind is CommandKind.TAKE_OVER:
+        return _take_over(facts)
     allowed = stages.allowed_commands(facts.stage, facts.condition, asks_left_out=facts.asks_left_out)
     if kind in (CommandKind.CANCEL, CommandKind.RETARGET) and facts.stage not in stages.BEFORE_IMPORT:
         if kind not in allowed:
@@ -115,6 +123,22 @@ def _discard(facts: Facts) -> Move | FerryError:
     return Move((Stage.DISCARDED,), fences=True)
 
 
+def _take_over(facts: Facts) -> Move | FerryError:
+    if not facts.person_left:
+        return Conflict(
+            "Its person is active in OMERO and a member of its group.",
+            code="person_is_active",
+            title="This order is somebody's",
+            remedy="Ask that person. Only orders of people who left are taken over.",
+        )
+    if facts.stage in stages.BEFORE_IMPORT:
+        return Move(fences=True, new_person=True)
+    if facts.stage is Stage.IMPORTING and not facts.units_started:
+        return Move((Stage.VERIFYING,), fences=True, new_person=True)
+    # What OMERO holds of it belongs to the former person, and one order is one person's data.
+    return Move(fences=True)
+
+
 def _ended(stage: Stage) -> Conflict:
     return Conflict(
         f"The order is {stage.value}.",
@@ -142,6 +166,7 @@ def facts_of(session: Session, order: Order, caller: Caller) -> Facts:
         asks_left_out=order.asks_left_out,
         units_started=bool(with_started_units(session, [order.id])),
         is_staff=caller.is_staff,
+        person_left=has_left(order),
     )
 
 
@@ -194,6 +219,8 @@ def require_complete(request: CommandRequest) -> None:
         )
     if request.paths and request.kind is not CommandKind.ACCEPT_LEFT_OUT:
         raise BadRequest("paths: only accept-left-out takes paths.")
+    if request.taker and request.kind is not CommandKind.TAKE_OVER:
+        raise BadRequest("taker: only take-over takes one.")
     if request.kind is CommandKind.DISCARD and not request.note.strip():
         raise BadRequest(
             "note: say why the data is discarded.", remedy="Discarding is audited: give the reason."
@@ -211,13 +238,16 @@ def give(
     require_complete(request)
     with store.write() as session:
         order = find_visible(session, order_id, caller)
-        require_command(caller, order)
+        require_command(caller, order, request.kind)
         repeat = find_repeat(session, order_id, request)
         if repeat is not None:
             return repeat
+        if request.kind is CommandKind.TAKE_OVER:
+            require_taker(caller, request)
         decided = decide(request.kind, facts_of(session, order, caller))
         if isinstance(decided, FerryError):
             raise decided
+        was = {"person": order.person, "ordered_by": order.ordered_by}
         detail = _carry_out(store, session, order, request, decided, caller)
         result = CommandResult(
             id=request.id, order_id=UUID(order.id), kind=request.kind, done=True, detail=detail
@@ -233,9 +263,11 @@ def give(
                 result=result.model_dump(mode="json"),
             )
         )
+        more = {"was": was, "taker": order.ordered_by} if request.kind is CommandKind.TAKE_OVER else {}
         store.audit(
-            session, caller.who, f"order.{request.kind.value}", order.id, note=request.note, detail=detail
-        )
+            session, caller.who, f"order.{request.kind.value}", order.id, note=request.note, detail=detail,
+            **more,
+        )  # fmt: skip
         return result
 
 
@@ -248,12 +280,15 @@ def _carry_out(
         CommandKind.RETARGET: "new target",
         CommandKind.ACCEPT_LEFT_OUT: "files left out of OMERO",
         CommandKind.DISCARD: "discarded",
+        CommandKind.TAKE_OVER: f"taken over by {taker_of(caller, request)}",
     }[request.kind]
     if request.note:
         text += f": {request.note}"
     still_asked = False
     if request.kind is CommandKind.ACCEPT_LEFT_OUT:
         still_asked = _accept_left_out(session, order, request.paths, caller)
+    if request.kind is CommandKind.TAKE_OVER:
+        _hand_over(order, taker_of(caller, request), move)
     if request.target is not None:
         order.target = request.target.model_dump(mode="json")
     if move.fences:
@@ -279,6 +314,36 @@ def _move(
     else:
         store.set_condition(session, order, Condition.WAITING, who=caller.who, text=text, reason=WRITING)
     return text
+
+
+def taker_of(caller: Caller, request: CommandRequest) -> str:
+    """Who takes an order over: whom staff name, or the caller herself."""
+    return request.taker or caller.username
+
+
+def require_taker(caller: Caller, request: CommandRequest) -> None:
+    """Only staff give an order to somebody else than themselves.
+
+    Raises:
+        Forbidden: ``taker_is_staffs``.
+    """
+    if request.taker and request.taker != caller.username and not caller.is_staff:
+        raise Forbidden(
+            "Only the platform staff give an order to somebody else.",
+            code="taker_is_staffs",
+            title="You may take it over for yourself only",
+            remedy="Leave the taker empty, or ask the platform staff.",
+        )
+
+
+def _hand_over(order: Order, taker: str, move: Move) -> None:
+    """Make the order the taker's. Her workstation knows nothing of it, and the grants of the former person
+    are dead: what is not sealed yet is sealed by the bridge."""
+    order.ordered_by = taker
+    if move.new_person:
+        order.person = taker
+    if not order.sealed:
+        order.seal = "bridge"
 
 
 def _accept_left_out(session: Session, order: Order, named: tuple[str, ...], caller: Caller) -> bool:
@@ -320,5 +385,7 @@ def left_out_paths(session: Session, order_id: str, limit: int | None = None) ->
 
 
 def _digest(request: CommandRequest) -> str:
-    text = json.dumps(request.model_dump(mode="json"), sort_keys=True)
+    # A field that is younger than commands in the table is left out where it is not used.
+    young = {"taker"} if not request.taker else set()
+    text = json.dumps(request.model_dump(mode="json", exclude=young), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

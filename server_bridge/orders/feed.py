@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, func, or_, select, true
+from sqlalchemy import ColumnElement, and_, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from server_bridge.config import SiteConfig
 from server_bridge.contract import ChangesPage, Condition, Progress
 from server_bridge.orders import stages, view
-from server_bridge.orders.callers import Caller
+from server_bridge.orders.callers import LEFT, Caller
 from server_bridge.orders.models import FeedCounter, Order, OrderProgress
 
 PAGE = 200
@@ -55,9 +55,21 @@ def visible(caller: Caller) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = []
     if caller.username:
         conditions.append(or_(Order.person == caller.username, Order.ordered_by == caller.username))
+        if caller.owned_groups:
+            conditions.append(_left_in(caller.owned_groups))
     if caller.workstation is not None and caller.workstation.approved:
         conditions.append(Order.workstation_id == caller.workstation.id)
     return or_(*conditions) if conditions else ~true()
+
+
+def _left_in(groups: frozenset[int]) -> ColumnElement[bool]:
+    """The SQL form of :func:`server_bridge.orders.callers.has_left`, for targets in these groups."""
+    return and_(
+        Order.condition == Condition.ATTENTION,
+        Order.stage.in_(sorted(stages.WORKED)),
+        Order.reason["code"].as_string().in_(sorted(LEFT)),
+        Order.target["group_id"].as_integer().in_(sorted(groups)),
+    )
 
 
 def page(

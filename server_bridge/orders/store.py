@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from server_bridge.contract import Condition, Progress, Reason, Stage
 from server_bridge.errors import NotFound, StaleAttempt
-from server_bridge.orders import stages
+from server_bridge.orders import notices, stages
 from server_bridge.orders.models import (
     AuditEntry,
     FeedCounter,
@@ -139,15 +139,20 @@ class Store:
         reason: Reason | None = None,
         next_try_at: datetime | None = None,
     ) -> None:
-        """Set condition and reason; ``since`` of an unchanged reason is kept, or the one that it brings."""
+        """Set condition and reason; ``since`` of an unchanged reason is kept, or the one that it brings.
+
+        Coming to ``attention`` is told and leaving it withdraws that, in this same transaction.
+        """
         if reason is not None:
             before = Reason.model_validate(order.reason) if order.reason else None
             known = before.since if before and before.code == reason.code else None
             since = known or reason.since or utcnow()
             reason = reason.model_copy(update={"since": since, "next_try_at": next_try_at})
-        order.condition = condition
+        was, order.condition = order.condition, condition
         order.reason = reason.model_dump(mode="json") if reason else None
         order.next_try_at = next_try_at
+        if Condition.ATTENTION in (was, condition):
+            notices.follow(session, order, reason)
         cls.event(session, order, who, text, reason)
         cls.touch(session, order)
 

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from server_bridge.config import SiteConfig
 from server_bridge.contract import (
+    CommandKind,
     Condition,
     OrderResult,
     OrderState,
@@ -29,7 +30,7 @@ from server_bridge.contract import (
     Target,
 )
 from server_bridge.orders import commands, stages
-from server_bridge.orders.callers import Caller
+from server_bridge.orders.callers import Caller, has_left
 from server_bridge.orders.models import Order, OrderFile, OrderProgress, Workstation
 
 MOST_LEFT_OUT_SHOWN = 100
@@ -71,6 +72,7 @@ def _state(
         asks_left_out=order.asks_left_out,
         units_started=order.id in started,
         is_staff=caller.is_staff,
+        person_left=has_left(order),
     )
     share = site.share(order.share)
     not_before = None
@@ -103,12 +105,19 @@ def _state(
         left_out=tuple(commands.left_out_paths(session, order.id, MOST_LEFT_OUT_SHOWN))
         if order.asks_left_out
         else (),
-        allowed_commands=tuple(kind.value for kind in commands.offered(facts))
-        if caller.may_command(order)
-        else (),
+        allowed_commands=_allowed(facts, order, caller),
         proven_at=order.proven_at,
         released_at=order.released_at,
         release_not_before=not_before,
+    )
+
+
+def _allowed(facts: commands.Facts, order: Order, caller: Caller) -> tuple[str, ...]:
+    offered = commands.offered(facts)
+    return tuple(
+        kind.value
+        for kind in offered
+        if (caller.may_take_over(order) if kind is CommandKind.TAKE_OVER else caller.may_command(order))
     )
 
 

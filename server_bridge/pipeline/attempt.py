@@ -23,6 +23,7 @@ from server_bridge.context import Context
 from server_bridge.contract import Condition, Reason, Stage, Target
 from server_bridge.errors import FerryError, NeedsAttention, StaleAttempt, TransientFailure
 from server_bridge.observability import working_on
+from server_bridge.orders import people
 from server_bridge.orders.models import Order, OrderEvent, utcnow
 from server_bridge.pipeline import backoff
 from server_bridge.pipeline.live import LiveAttempts
@@ -190,7 +191,11 @@ def _fail(attempt: Attempt, error: FerryError) -> str:
         return _put_back(attempt, "the bridge ends; the order goes on with the next start")
     store = attempt.context.store
     now = utcnow()
-    reason = error.reason(attempt.context.site.contact)
+    contact = attempt.context.site.contact
+    reason = error.reason(contact)
+    if error.code == "no_such_person":
+        # OMERO let her in when the order was accepted; `server_bridge.notices.departures` sees to the rest.
+        reason = people.reason_of(attempt.order.person, contact)
     since = attempt.waiting_since(reason.code) if not attempt.progressed else None
     reason = reason.model_copy(update={"since": since})
     decision = backoff.decide(

@@ -1,5 +1,5 @@
-"""Everything that runs beside the API: engine, dispatcher, watcher and the releaser, started and ended
-together."""
+"""Everything that runs beside the API: engine, dispatcher, watcher, the releaser and what tells people,
+started and ended together."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from server_bridge.context import Context
 from server_bridge.contract import Stage
 from server_bridge.errors import ConfigurationError
+from server_bridge.notices.mailman import Mailman
+from server_bridge.notices.watch import NoticeWatch
 from server_bridge.orders import stages
 from server_bridge.pipeline.attempt import IMPORT, TRANSFER, Attempt, Step, run_attempt
 from server_bridge.pipeline.dispatcher import Dispatcher, lanes_of
@@ -62,6 +64,8 @@ class Service:
             every_seconds=site.limits.dispatch_seconds,
         )
         self._releaser = Releaser(context)
+        self._notices = NoticeWatch(context)
+        self._mailman = Mailman(site, context.store, context.omero.person)
         self._begun = False
 
     def _begin(self) -> None:
@@ -75,6 +79,8 @@ class Service:
         self._store.on_change(self._dispatcher.wake)
         self._dispatcher.start()
         self._releaser.start()
+        self._notices.start()
+        self._mailman.start()
 
     def _run(self, phase: str, order_id: str, number: int) -> str:
         self._dispatcher.started(order_id, number)
@@ -88,6 +94,8 @@ class Service:
     def stop(self) -> None:
         """End everything: nothing new starts, children end, orders stay resumable."""
         self._dispatcher.stop()
+        self._mailman.stop()
+        self._notices.stop()
         self._releaser.stop()
         if not self._live.stop(STOP_SECONDS):
             _log.warning("some attempts did not end in %.0f s; the next start puts them right", STOP_SECONDS)

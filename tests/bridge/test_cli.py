@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from server_bridge.cli import app
-from server_bridge.config import HttpConfig, SiteConfig
+from server_bridge.config import HttpConfig, SiteConfig, is_loopback
 from server_bridge.contract import (
     AcquisitionKind,
     OrderIntent,
@@ -28,7 +28,7 @@ from server_bridge.contract import (
 )
 from server_bridge.errors import ConfigurationError
 from server_bridge.operations import check_config, release_list
-from server_bridge.operations.serve import is_loopback, require_safe_listening, serve_lock
+from server_bridge.operations.serve import require_safe_listening, serve_lock
 from server_bridge.orders import intake, workstations
 from server_bridge.orders.callers import Caller
 from server_bridge.orders.models import AuditEntry, utcnow

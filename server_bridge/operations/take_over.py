@@ -1,0 +1,40 @@
+"""`ferry-bridge order take-over`: give an order of somebody who left to somebody who is there.
+
+Beside `POST /v1/orders/{id}/commands`: the same command, the same question to OMERO, the same audit.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from server_bridge.config import load_site
+from server_bridge.context import build_context
+from server_bridge.contract import CommandKind, CommandRequest, Target
+from server_bridge.human import plain
+from server_bridge.operations.order_commands import NoteOption, OrderId, find, staff
+from server_bridge.operations.terminal import SiteOption, say, told
+from server_bridge.orders import commands, taking
+from server_bridge.orders.models import utcnow
+
+
+@told
+def take_over(
+    order_id: OrderId,
+    site: SiteOption,
+    taker: Annotated[
+        str, typer.Option("--as", help="OMERO user name of who takes it.", show_default=False, metavar="USER")
+    ],
+    note: NoteOption = "",
+) -> None:
+    """Give an order whose person left to another member of its OMERO group."""
+    context = build_context(load_site(site))
+    with context.store.read() as session:
+        order = find(session, order_id)
+    taking.require_able(context.omero.person(taker), taker, Target.model_validate(order.target), staff())
+    request = CommandRequest(id=uuid.uuid4(), kind=CommandKind.TAKE_OVER, taker=taker, note=note)
+    result = commands.give(context.store, UUID(order.id), request, staff(), utcnow())
+    say(plain(f"{order.id}: {result.detail}"))
