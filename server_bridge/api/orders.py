@@ -135,7 +135,10 @@ async def command(order_id: UUID, body: CommandRequest, parts: PartsDep, caller:
         with parts.store.read() as session:
             order = intake.find_visible(session, order_id, caller)
             require_command(caller, order, body.kind)
-            return commands.find_repeat(session, order_id, body), order
+            done = commands.find_repeat(session, order_id, body)
+            if done is None and body.kind is CommandKind.TAKE_OVER:
+                commands.require_possible(session, order, body, caller)
+            return done, order
 
     commands.require_complete(body)
     done, order = await run_in_threadpool(repeated)
@@ -144,8 +147,7 @@ async def command(order_id: UUID, body: CommandRequest, parts: PartsDep, caller:
     if body.kind is CommandKind.RETARGET and body.target is not None:
         await check_target(parts, caller, order.person, body.target)
     if body.kind is CommandKind.TAKE_OVER:
-        commands.require_taker(caller, body)
-        taker = commands.taker_of(caller, body)
+        taker = taking.taker_of(caller, body)
         person = await parts.bounded.ask(lambda: parts.directory.person(taker))
         taking.require_able(person, taker, Target.model_validate(order.target), caller)
     result = await run_in_threadpool(commands.give, parts.store, order_id, body, caller, parts.now())

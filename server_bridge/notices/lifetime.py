@@ -177,7 +177,7 @@ def look(store: Store, site: SiteConfig, now: datetime) -> int:
         rows = session.execute(
             select(Notice.key, Notice.order_id).where(Notice.kind == KIND, Notice.withdrawn_at.is_(None))
         )
-        standing = dict(rows.tuples().all())
+        standing = {row.key: row.order_id for row in rows}
     wanted: dict[str, tuple[Aging, int]] = {}
     for one in found:
         days = step(one.days_left(now))

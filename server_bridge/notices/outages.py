@@ -118,7 +118,7 @@ class OutageWatch:
                     Notice.kind == KIND, Notice.withdrawn_at.is_(None)
                 )
             )
-            told = dict(rows.tuples().all())
+            told = {row.key: row.mailed_staff_at for row in rows}
         if self._seen is None:
             # The bridge has just started, and its orders have not tried again yet.
             self._seen = dict.fromkeys(told, now)

@@ -32,9 +32,10 @@ def take_over(
 ) -> None:
     """Give an order whose person left to another member of its OMERO group."""
     context = build_context(load_site(site))
+    request = CommandRequest(id=uuid.uuid4(), kind=CommandKind.TAKE_OVER, taker=taker, note=note)
     with context.store.read() as session:
         order = find(session, order_id)
+        commands.require_possible(session, order, request, staff())
     taking.require_able(context.omero.person(taker), taker, Target.model_validate(order.target), staff())
-    request = CommandRequest(id=uuid.uuid4(), kind=CommandKind.TAKE_OVER, taker=taker, note=note)
     result = commands.give(context.store, UUID(order.id), request, staff(), utcnow())
     say(plain(f"{order.id}: {result.detail}"))

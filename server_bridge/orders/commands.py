@@ -25,7 +25,7 @@ from server_bridge.contract import (
     Stage,
 )
 from server_bridge.errors import BadRequest, Conflict, FerryError, Forbidden
-from server_bridge.orders import stages
+from server_bridge.orders import stages, taking
 from server_bridge.orders.callers import Caller, has_left, require_command
 from server_bridge.orders.intake import WRITING, find_visible
 from server_bridge.orders.manifests import import_started
@@ -227,6 +227,20 @@ def require_complete(request: CommandRequest) -> None:
         )
 
 
+def require_possible(session: Session, order: Order, request: CommandRequest, caller: Caller) -> Move:
+    """What the command does to the order as it stands now; asks nobody but the orders.
+
+    Raises:
+        Conflict, Forbidden: why it does nothing.
+    """
+    if request.kind is CommandKind.TAKE_OVER:
+        taking.require_taker(caller, request)
+    decided = decide(request.kind, facts_of(session, order, caller))
+    if isinstance(decided, FerryError):
+        raise decided
+    return decided
+
+
 def give(
     store: Store, order_id: UUID, request: CommandRequest, caller: Caller, now: datetime
 ) -> CommandResult:
@@ -242,11 +256,7 @@ def give(
         repeat = find_repeat(session, order_id, request)
         if repeat is not None:
             return repeat
-        if request.kind is CommandKind.TAKE_OVER:
-            require_taker(caller, request)
-        decided = decide(request.kind, facts_of(session, order, caller))
-        if isinstance(decided, FerryError):
-            raise decided
+        decided = require_possible(session, order, request, caller)
         was = {"person": order.person, "ordered_by": order.ordered_by}
         detail = _carry_out(store, session, order, request, decided, caller)
         result = CommandResult(
@@ -280,7 +290,7 @@ def _carry_out(
         CommandKind.RETARGET: "new target",
         CommandKind.ACCEPT_LEFT_OUT: "files left out of OMERO",
         CommandKind.DISCARD: "discarded",
-        CommandKind.TAKE_OVER: f"taken over by {taker_of(caller, request)}",
+        CommandKind.TAKE_OVER: f"taken over by {taking.taker_of(caller, request)}",
     }[request.kind]
     if request.note:
         text += f": {request.note}"
@@ -288,7 +298,7 @@ def _carry_out(
     if request.kind is CommandKind.ACCEPT_LEFT_OUT:
         still_asked = _accept_left_out(session, order, request.paths, caller)
     if request.kind is CommandKind.TAKE_OVER:
-        _hand_over(order, taker_of(caller, request), move)
+        taking.hand_over(order, taking.taker_of(caller, request), new_person=move.new_person)
     if request.target is not None:
         order.target = request.target.model_dump(mode="json")
     if move.fences:
@@ -314,36 +324,6 @@ def _move(
     else:
         store.set_condition(session, order, Condition.WAITING, who=caller.who, text=text, reason=WRITING)
     return text
-
-
-def taker_of(caller: Caller, request: CommandRequest) -> str:
-    """Who takes an order over: whom staff name, or the caller herself."""
-    return request.taker or caller.username
-
-
-def require_taker(caller: Caller, request: CommandRequest) -> None:
-    """Only staff give an order to somebody else than themselves.
-
-    Raises:
-        Forbidden: ``taker_is_staffs``.
-    """
-    if request.taker and request.taker != caller.username and not caller.is_staff:
-        raise Forbidden(
-            "Only the platform staff give an order to somebody else.",
-            code="taker_is_staffs",
-            title="You may take it over for yourself only",
-            remedy="Leave the taker empty, or ask the platform staff.",
-        )
-
-
-def _hand_over(order: Order, taker: str, move: Move) -> None:
-    """Make the order the taker's. Her workstation knows nothing of it, and the grants of the former person
-    are dead: what is not sealed yet is sealed by the bridge."""
-    order.ordered_by = taker
-    if move.new_person:
-        order.person = taker
-    if not order.sealed:
-        order.seal = "bridge"
 
 
 def _accept_left_out(session: Session, order: Order, named: tuple[str, ...], caller: Caller) -> bool:
