@@ -12,12 +12,12 @@ from server_bridge.operations import (
     check_config,
     freed_report,
     notice_commands,
+    order_changes,
     order_commands,
     prove,
     receipt_export,
     release_list,
     staff_commands,
-    take_over,
 )
 from server_bridge.operations.terminal import SiteOption, say, say_json, told
 
@@ -37,7 +37,8 @@ app.add_typer(staff_commands.session_app, name="session")
 app.command("releases")(release_list.releases)
 order_commands.order_app.command("receipts")(receipt_export.receipts)
 order_commands.order_app.command("freed")(freed_report.freed)
-order_commands.order_app.command("take-over")(take_over.take_over)
+order_commands.order_app.command("take-over")(order_changes.take_over)
+order_commands.order_app.command("accept-left-out")(order_changes.accept_left_out)
 app.command("notices")(notice_commands.notices)
 app.command("mail-test")(notice_commands.mail_test)
 app.command("aging")(notice_commands.aging)

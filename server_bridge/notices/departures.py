@@ -37,14 +37,15 @@ class Departures:
             FerryError: as OMERO answers; then nothing is concluded.
         """
         with self._store.read() as session:
-            waiting = people.waiting_for_takers(session)
+            still = people.standing_still(session)
+            waiting = people.standing_still(session, untaken=True)
             names = people.to_ask_about(session, now)
             told = session.scalars(
                 select(Notice.key).where(Notice.kind == people.KIND, Notice.withdrawn_at.is_(None))
             ).all()
         new = any(not any(key.startswith(people.prefix_of(name)) for key in told) for name in waiting)
         if new or self._asked_at is None or now - self._asked_at >= self._every:
-            self._ask(names, waiting, now)
+            self._ask(names, still, now)
             self._asked_at = now
         over = [key for key in told if not key.startswith(tuple(map(people.prefix_of, waiting)))]
         if over:
@@ -52,7 +53,7 @@ class Departures:
                 for key in over:
                     notices.withdraw(session, now, prefix=key)
 
-    def _ask(self, names: frozenset[str], waiting: frozenset[str], now: datetime) -> None:
+    def _ask(self, names: frozenset[str], still: frozenset[str], now: datetime) -> None:
         from server_bridge.omero.people import active_names, owner_names
 
         if not names:
@@ -72,6 +73,6 @@ class Departures:
             hit = people.departed(self._store, name, owners, now, self._contact)
             if hit:
                 log.warning("a person is no longer active in OMERO", orders=hit)
-        for name in sorted(waiting & active):
+        for name in sorted(still & active):
             count = people.returned(self._store, name, now)
             log.info("a person is active in OMERO again", orders=count)

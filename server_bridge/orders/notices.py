@@ -104,8 +104,8 @@ def follow(session: Session, order: Order, reason: Reason | None) -> None:
         return
     key = prefix + reason.code
     withdraw(session, now, prefix=prefix, but=key)
-    if reason.code != DEACTIVATED:
-        person = asked_person(session, order)
+    person = asked_person(session, order)
+    if reason.code != DEACTIVATED or person != order.person:
         post(session, now, key=key, kind=KIND_ATTENTION, reason=reason, person=person, order_id=order.id)
     order_id = order.id
 

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from urllib.parse import quote
 
-from sqlalchemy import ColumnElement, delete, or_, select
+from sqlalchemy import ColumnElement, delete, exists, or_, select
 from sqlalchemy.orm import Session
 
-from server_bridge.contract import Condition, Reason
+from server_bridge.contract import CommandKind, Condition, Reason
 from server_bridge.orders import notices, stages
 from server_bridge.orders.intake import WRITING
-from server_bridge.orders.models import Order, OrderProgress, PersonSession
+from server_bridge.orders.models import Order, OrderCommand, OrderProgress, PersonSession
 from server_bridge.orders.notices import DEACTIVATED
 from server_bridge.orders.store import Store
 
@@ -77,8 +77,11 @@ def departed(
             row.revoked_at = now
         reason = reason_of(username, contact)
         hit = 0
+        # Who took an order over after its import began finishes what can be done without that person.
         orders = session.scalars(
-            select(Order).where(Order.person == username, Order.stage.in_(sorted(stages.WORKED)))
+            select(Order).where(
+                Order.person == username, Order.stage.in_(sorted(stages.WORKED)), ~_taken_over()
+            )
         ).all()
         for order in orders:
             if order.condition == Condition.ATTENTION and (order.reason or {}).get("code") == DEACTIVATED:
@@ -176,16 +179,16 @@ def go_on(store: Store, session: Session, order: Order, who: str, text: str) -> 
         store.set_condition(session, order, Condition.WAITING, who=who, text=text, reason=WRITING)
 
 
-def waiting_for_takers(session: Session) -> frozenset[str]:
-    """People whose orders stand in ``attention`` because they left."""
-    return frozenset(
-        session.scalars(
-            select(Order.person)
-            .where(
-                Order.condition == Condition.ATTENTION,
-                Order.stage.in_(sorted(stages.WORKED)),
-                Order.reason["code"].as_string() == DEACTIVATED,
-            )
-            .distinct()
-        ).all()
+def _taken_over() -> ColumnElement[bool]:
+    return exists().where(OrderCommand.order_id == Order.id, OrderCommand.kind == CommandKind.TAKE_OVER)
+
+
+def standing_still(session: Session, *, untaken: bool = False) -> frozenset[str]:
+    """People whose orders stand in ``attention`` because they left; ``untaken``: with orders that nobody has
+    taken over."""
+    found = select(Order.person).where(
+        Order.condition == Condition.ATTENTION,
+        Order.stage.in_(sorted(stages.WORKED)),
+        Order.reason["code"].as_string() == DEACTIVATED,
     )
+    return frozenset(session.scalars((found.where(~_taken_over()) if untaken else found).distinct()).all())

@@ -26,9 +26,9 @@ from server_bridge.contract import (
 from server_bridge.errors import Unavailable
 from server_bridge.notices.departures import Departures
 from server_bridge.omero.connection import Omero
-from server_bridge.orders import commands, sessions
+from server_bridge.orders import commands, people, sessions
 from server_bridge.orders.callers import Caller
-from server_bridge.orders.models import PersonSession, utcnow
+from server_bridge.orders.models import ImportUnit, PersonSession, utcnow
 from server_bridge.orders.store import Store
 from tests.bridge.conftest_sandbox import RunningSandbox, StartSandbox
 from tests.bridge.notices.conftest import PutOrder, standing
@@ -138,6 +138,28 @@ def test_the_notice_goes_when_the_last_order_was_taken_over(
     assert (order.sealed, order.seal) == (False, "bridge"), "no workstation can seal it any more"
     watch.look(utcnow())
     assert standing(store) == {}
+
+
+def test_who_took_an_order_over_keeps_it_and_is_the_one_who_is_asked(store: Store, put: PutOrder) -> None:
+    order_id = put(stage=Stage.IMPORTING)
+    with store.write() as session:
+        session.add(
+            ImportUnit(
+                order_id=order_id, index=0, main_path="x", reader="", spw=False, file_count=1, client_path="x",
+                state="imported", tries=1, image_ids=[], plate_ids=[],
+            )
+        )  # fmt: skip
+    assert people.departed(store, "alice", {}, utcnow(), "") == 1
+    request = CommandRequest(id=uuid.uuid4(), kind=CommandKind.TAKE_OVER, taker="carol")
+    commands.give(store, UUID(order_id), request, Caller(username="staff", is_staff=True), utcnow())
+    assert people.departed(store, "alice", {}, utcnow(), "") == 0
+    order = store.order(order_id)
+    assert (order.person, order.ordered_by, order.condition) == ("alice", "carol", Condition.QUEUED)
+    number = store.claim(order_id, utcnow())
+    assert number is not None
+    store.attention(order_id, number, people.reason_of("alice"))
+    assert standing(store)[f"attention:{order_id}:person_deactivated"].person == "carol"
+    assert people.returned(store, "alice", utcnow()) == 1
 
 
 def test_an_omero_that_is_away_means_nothing(store: Store, put: PutOrder, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""`ferry-bridge order take-over`: give an order of somebody who left to somebody who is there.
+"""`ferry-bridge order take-over` and `order accept-left-out`: what staff decide in a person's place.
 
-Beside `POST /v1/orders/{id}/commands`: the same command, the same question to OMERO, the same audit.
+The same commands as `POST /v1/orders/{id}/commands`: the same question to OMERO, the same refusals and audit.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from uuid import UUID
 import typer
 
 from server_bridge.config import load_site
-from server_bridge.context import build_context
+from server_bridge.context import build_context, open_store
 from server_bridge.contract import CommandKind, CommandRequest, Target
 from server_bridge.human import plain
 from server_bridge.operations.order_commands import NoteOption, OrderId, find, staff
@@ -38,4 +38,25 @@ def take_over(
         commands.require_possible(session, order, request, staff())
     taking.require_able(context.omero.person(taker), taker, Target.model_validate(order.target), staff())
     result = commands.give(context.store, UUID(order.id), request, staff(), utcnow())
+    say(plain(f"{order.id}: {result.detail}"))
+
+
+@told
+def accept_left_out(
+    order_id: OrderId,
+    site: SiteOption,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(help="Files of the order's `left out`; none: all of them.", show_default=False),
+    ] = None,
+    note: NoteOption = "",
+) -> None:
+    """Accept that files of an order stay outside OMERO; they may then be deleted with the rest."""
+    store = open_store(load_site(site))
+    with store.read() as session:
+        order = find(session, order_id)
+    request = CommandRequest(
+        id=uuid.uuid4(), kind=CommandKind.ACCEPT_LEFT_OUT, paths=tuple(paths or ()), note=note
+    )
+    result = commands.give(store, UUID(order.id), request, staff(), utcnow())
     say(plain(f"{order.id}: {result.detail}"))
