@@ -145,8 +145,8 @@ def test_who_took_an_order_over_keeps_it_and_is_the_one_who_is_asked(store: Stor
     with store.write() as session:
         session.add(
             ImportUnit(
-                order_id=order_id, index=0, main_path="x", reader="", spw=False, file_count=1, client_path="x",
-                state="imported", tries=1, image_ids=[], plate_ids=[],
+                order_id=order_id, index=0, main_path="x", reader="", spw=False, file_count=1,
+                client_path="x", state="imported", tries=1, image_ids=[], plate_ids=[],
             )
         )  # fmt: skip
     assert people.departed(store, "alice", {}, utcnow(), "") == 1
