@@ -180,7 +180,9 @@ def go_on(store: Store, session: Session, order: Order, who: str, text: str) -> 
 
 
 def _taken_over() -> ColumnElement[bool]:
-    return exists().where(OrderCommand.order_id == Order.id, OrderCommand.kind == CommandKind.TAKE_OVER)
+    """Whether somebody takes care of an order whose data stays the former person's."""
+    commanded = exists().where(OrderCommand.order_id == Order.id, OrderCommand.kind == CommandKind.TAKE_OVER)
+    return commanded & (Order.ordered_by != Order.person)
 
 
 def standing_still(session: Session, *, untaken: bool = False) -> frozenset[str]:

@@ -162,6 +162,16 @@ def test_who_took_an_order_over_keeps_it_and_is_the_one_who_is_asked(store: Stor
     assert people.returned(store, "alice", utcnow()) == 1
 
 
+def test_a_taker_can_leave_as_well(store: Store, put: PutOrder) -> None:
+    order_id = put()
+    staff = Caller(username="staff", is_staff=True)
+    for person, taker in (("alice", "bob"), ("bob", "carol")):
+        assert people.departed(store, person, {}, utcnow(), "") == 1
+        request = CommandRequest(id=uuid.uuid4(), kind=CommandKind.TAKE_OVER, taker=taker)
+        commands.give(store, UUID(order_id), request, staff, utcnow())
+        assert store.order(order_id).person == taker
+
+
 def test_an_omero_that_is_away_means_nothing(store: Store, put: PutOrder, tmp_path: Path) -> None:
     order_id = put()
 
