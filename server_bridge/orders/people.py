@@ -173,7 +173,7 @@ def returned(store: Store, username: str, now: datetime) -> int:
 def go_on(store: Store, session: Session, order: Order, who: str, text: str) -> None:
     """Take an order out of ``attention``: into its queue, or back to waiting for its data to rest."""
     order.idle_tries = 0
-    if order.sealed:
+    if order.sealed or order.seal == "bridge":
         store.set_condition(session, order, Condition.QUEUED, who=who, text=text)
     else:
         store.set_condition(session, order, Condition.WAITING, who=who, text=text, reason=WRITING)
