@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.policy import default
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server_bridge.contract import Reason
@@ -64,6 +64,7 @@ def test_a_mail_says_what_since_when_what_to_do_and_whom_to_ask() -> None:
     assert "... and 3 more." in many
 
 
+@settings(deadline=None)
 @given(title=st.text(min_size=1), name=st.text(), site=st.text())
 def test_no_name_ends_a_header_or_hides_in_the_text(title: str, name: str, site: str) -> None:
     title = title.replace("\ud800", "") + "\r\nBcc: everybody@example.org"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server_bridge.config import SiteConfig
@@ -55,6 +55,7 @@ def keys(store: Store) -> set[str]:
     return {key.removeprefix("lifetime:conf:") for key in standing(store, "lifetime")}
 
 
+@settings(deadline=None)
 @given(st.floats(-1000, 1000))
 def test_the_steps_are_taken_in_their_order(days_left: float) -> None:
     found = step(days_left)
