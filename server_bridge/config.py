@@ -148,6 +148,8 @@ class LimitsConfig(_Section):
     """Tries without one new byte or unit before a person is asked."""
     release_seconds: Annotated[float, Field(gt=0)] = 900.0
     """How long a release answer may be acted upon."""
+    empty_hours: Annotated[float, Field(gt=0)] = 24.0
+    """How long an order that the bridge seals itself waits for its place to hold data."""
     acquiring_lease_seconds: Annotated[int, Field(gt=0)] = 120
 
 

@@ -340,6 +340,9 @@ class OrderIntent(Request):
     """Staff only: the person the data belongs to. Empty: the person who orders."""
     import_again: bool = False
     """Explicit consent where the same files (share, path, size, mtime) are in OMERO already."""
+    seal: Literal["agent", "bridge"] = "agent"
+    """Who judges it finished. ``bridge`` (staff only): nobody sends a manifest; the bridge lists the place
+    itself until two listings are equal and nothing in it is young."""
 
 
 class ManifestEntry(Request):

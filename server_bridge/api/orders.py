@@ -22,6 +22,7 @@ from server_bridge.contract import (
 )
 from server_bridge.errors import BadRequest
 from server_bridge.observability import get_logger
+from server_bridge.omero.paths import require_distinct
 from server_bridge.orders import commands, intake, manifest_reader, manifests, view
 from server_bridge.orders.callers import Caller, require_command
 from server_bridge.orders.models import Order
@@ -113,6 +114,7 @@ async def put_manifest(
                 kind=AcquisitionKind(order.kind),
                 longest_path_bytes=intake.share_path_limit(parts.site, order.share),
             )
+            require_distinct([entry.path for entry in manifest.entries])
             return manifests.put(parts.store, parts.site, order_id, manifest, revision, caller)
 
         return await run_in_threadpool(take)

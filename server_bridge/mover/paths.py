@@ -14,6 +14,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from server_bridge.errors import NeedsAttention
 
@@ -52,6 +53,12 @@ def shown(path: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in path
     )
+
+
+def staged_limit(staging_dir: Path) -> int:
+    """How many bytes a share path may have below this directory, with rsync's own names beside it."""
+    # ".rsync-partial/" above the name, or a dot and a suffix of seven around it; a slash and the closing NUL.
+    return LONGEST_PATH_BYTES - len(str(staging_dir).encode()) - len(".rsync-partial") - 12
 
 
 def check_path(path: str, longest_bytes: int = LONGEST_PATH_BYTES) -> PathProblem | None:

@@ -161,9 +161,7 @@ def pull(
 
 
 def _require_paths(folder: str, files: Sequence[WantedFile], staging_dir: Path) -> None:
-    # rsync's own names come below staging: the partial directory, and the dot and suffix of a temporary file.
-    room = paths.LONGEST_PATH_BYTES - len(str(staging_dir).encode()) - len(command.PARTIAL_DIR) - 12
-    problems = paths.check_manifest((wanted.path for wanted in files), room)
+    problems = paths.check_manifest((wanted.path for wanted in files), paths.staged_limit(staging_dir))
     if problems:
         raise paths.PathRefused(problems[0])
     for wanted in files:

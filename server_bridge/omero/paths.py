@@ -13,6 +13,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from server_bridge.errors import BadRequest
+from server_bridge.mover.paths import shown
+
 _SAFE = "_"
 _NAMES = frozenset(
     {"AUX", "CLOCK$", "CON", "NUL", "PRN", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
@@ -57,3 +60,45 @@ def ambiguous(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
     for path in paths:
         by_client[client_path(path)].add(path)
     return {client: tuple(sorted(found)) for client, found in by_client.items() if len(found) > 1}
+
+
+def collision(paths: Iterable[str]) -> tuple[str, str] | None:
+    """Two of these (absolute or relative) paths that OMERO could not tell apart, or None.
+
+    Made for a million of them: only names that OMERO changes are kept beside the list itself.
+    """
+    listed = paths if isinstance(paths, (list, tuple)) else list(paths)
+    changed: dict[str, str] = {}
+    for path in listed:
+        client = client_path("/" + path.lstrip("/"))
+        if client == path.lstrip("/"):
+            continue
+        if client in changed and changed[client] != path:
+            return changed[client], path
+        changed[client] = path
+    if not changed:
+        return None
+    return next(
+        (
+            (path, changed[path.lstrip("/")])
+            for path in listed
+            if path.lstrip("/") in changed and changed[path.lstrip("/")] != path
+        ),
+        None,
+    )
+
+
+def require_distinct(paths: Iterable[str]) -> None:
+    """No two files of an acquisition get one name in OMERO.
+
+    Raises:
+        BadRequest: ``names_collide``, naming two of them.
+    """
+    found = collision(paths)
+    if found is not None:
+        raise BadRequest(
+            f"{shown(found[0])!r} and {shown(found[1])!r} get the same name in OMERO.",
+            code="names_collide",
+            title="OMERO cannot tell two files apart",
+            remedy="Rename one of them on the share, then order the acquisition again.",
+        )

@@ -27,7 +27,7 @@ from server_bridge.contract import (
 from server_bridge.errors import BadRequest, Conflict, FerryError, Forbidden
 from server_bridge.orders import stages
 from server_bridge.orders.callers import Caller, require_command
-from server_bridge.orders.intake import WRITING, find_visible
+from server_bridge.orders.intake import WRITING, find_visible, waits_for_agent
 from server_bridge.orders.manifests import import_started
 from server_bridge.orders.models import ImportUnit, Order, OrderCommand, OrderFile, OrderProgress
 from server_bridge.orders.store import Store
@@ -40,6 +40,7 @@ class Facts:
     stage: Stage
     condition: Condition
     sealed: bool
+    """Whether the bridge can go on with it: sealed, or the bridge's own to seal."""
     asks_left_out: bool
     units_started: bool
     """Whether a unit has reached OMERO, or may have."""
@@ -138,7 +139,7 @@ def facts_of(session: Session, order: Order, caller: Caller) -> Facts:
     return Facts(
         stage=Stage(order.stage),
         condition=Condition(order.condition),
-        sealed=order.sealed,
+        sealed=not waits_for_agent(order),
         asks_left_out=order.asks_left_out,
         units_started=bool(with_started_units(session, [order.id])),
         is_staff=caller.is_staff,
@@ -274,7 +275,7 @@ def _move(
     if still_asked or (order.condition == Condition.RUNNING and not move.fences):
         store.event(session, order, caller.who, text)
         store.touch(session, order)
-    elif order.sealed:
+    elif not waits_for_agent(order):
         store.set_condition(session, order, Condition.QUEUED, who=caller.who, text=text)
     else:
         store.set_condition(session, order, Condition.WAITING, who=caller.who, text=text, reason=WRITING)

@@ -122,6 +122,24 @@ def read_manifest(
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise _bad(f"Line {number}{': ' + where if where else ''}: {first['msg']}.") from error
+    return manifest_of(
+        entries, sealed=sealed, order_path=order_path, kind=kind, longest_path_bytes=longest_path_bytes
+    )
+
+
+def manifest_of(
+    entries: list[ManifestEntry],
+    *,
+    sealed: bool,
+    order_path: str,
+    kind: AcquisitionKind,
+    longest_path_bytes: int = paths.LONGEST_PATH_BYTES,
+) -> Manifest:
+    """Check the entries of one order and make its manifest of them.
+
+    Raises:
+        BadRequest: naming the first paths that do not fit.
+    """
     _check(entries, order_path, kind, sealed, longest_path_bytes)
     entries.sort(key=lambda entry: entry.path)
     digest = hashlib.sha256(b"sealed\n" if sealed else b"open\n")

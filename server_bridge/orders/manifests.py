@@ -52,6 +52,13 @@ def put(
     with store.write() as session:
         order = find_visible(session, order_id, caller)
         require_command(caller, order)
+        if order.seal == "bridge":
+            raise Conflict(
+                "The bridge lists the place itself, and seals the order when it rests.",
+                code="bridge_seals",
+                title="This order takes no manifest",
+                remedy="Nothing to send. To seal it yourself, cancel it and order from the workstation.",
+            )
         same = order.manifest_revision > 0 and order.manifest_digest == manifest.digest
         if same and revision <= order.manifest_revision:
             return accepted(order)
@@ -71,7 +78,7 @@ def put(
                     remedy="Make a new order.",
                 )
             raise import_started()
-        _require_new(session, site, order, manifest)
+        require_new(session, site, order, manifest)
         if same and order.sealed == manifest.sealed:
             order.manifest_revision = revision
             store.event(session, order, caller.who, f"manifest {revision}: unchanged")
@@ -93,7 +100,27 @@ def accepted(order: Order) -> ManifestAccepted:
     )
 
 
-def _require_new(session: Session, site: SiteConfig, order: Order, manifest: Manifest) -> None:
+def seal_by_bridge(store: Store, session: Session, order: Order, manifest: Manifest) -> None:
+    """What the bridge listed twice becomes the order's sealed manifest. Inside an attempt's own write."""
+    _replace_files(session, order.id, manifest.entries)
+    order.manifest_revision, order.manifest_digest = order.manifest_revision + 1, manifest.digest
+    order.sealed, order.file_count, order.size_bytes = True, len(manifest.entries), manifest.size_bytes
+    order.idle_tries = 0
+    store.set_condition(
+        session,
+        order,
+        Condition.QUEUED,
+        who="bridge",
+        text=f"two listings are equal: sealed with {order.file_count} files",
+    )
+
+
+def require_new(session: Session, site: SiteConfig, order: Order, manifest: Manifest) -> None:
+    """Nothing of it is in OMERO already, unless the order says "import again".
+
+    Raises:
+        Conflict: ``already_imported``, naming the order that brought it.
+    """
     share = site.share(order.share)
     if order.import_again or share is None:
         return

@@ -116,6 +116,7 @@ class Store:
         text: str,
         condition: Condition = Condition.QUEUED,
         reason: Reason | None = None,
+        next_try_at: datetime | None = None,
     ) -> None:
         """Move an order (read inside this same transaction) along the table.
 
@@ -125,7 +126,9 @@ class Store:
         stages.check(Stage(order.stage), target, cause)
         order.stage = target
         order.stage_since = utcnow()
-        cls.set_condition(session, order, condition, who=who, text=text, reason=reason)
+        cls.set_condition(
+            session, order, condition, who=who, text=text, reason=reason, next_try_at=next_try_at
+        )
 
     @classmethod
     def set_condition(
@@ -186,33 +189,48 @@ class Store:
             return [order.id for order in orders]
 
     def due(
-        self, now: datetime, among: frozenset[Stage], limit: int, share: str | None = None
+        self,
+        now: datetime,
+        among: frozenset[Stage],
+        limit: int,
+        share: str | None = None,
+        *,
+        unsealed: bool = False,
     ) -> list[Order]:
         """Orders (of one share, where given) that may be attempted now, oldest first. Unsealed orders wait
-        for their agent."""
+        for their agent; ``unsealed`` asks for those that the bridge seals itself."""
         with self.read() as session:
             return list(
                 session.scalars(
                     select(Order)
                     .where(
                         Order.stage.in_(sorted(among)),
-                        Order.sealed.is_(True),
+                        Order.sealed.is_(not unsealed),
+                        Order.seal == "bridge" if unsealed else true(),
                         Order.share == share if share is not None else true(),
                         or_(
                             Order.condition == Condition.QUEUED,
                             (Order.condition == Condition.WAITING) & (Order.next_try_at <= now),
                         ),
                     )
-                    .order_by(Order.created_at, Order.id)
+                    # A place is looked at again and again: whoever waited longest comes first, or a thousand
+                    # of them would never let the last one have its turn.
+                    .order_by(
+                        *((Order.next_try_at.asc().nulls_first(),) if unsealed else ()),
+                        Order.created_at,
+                        Order.id,
+                    )
                     .limit(limit)
                 )
             )
 
-    def claim(self, order_id: str, now: datetime) -> int | None:
+    def claim(self, order_id: str, now: datetime, *, unsealed: bool = False) -> int | None:
         """Give the order to a new attempt; None where it is no longer due (cancelled, claimed, put back)."""
         with self.write() as session:
             order = session.get(Order, order_id)
-            if order is None or Stage(order.stage) not in stages.WORKED or not order.sealed:
+            if order is None or Stage(order.stage) not in stages.WORKED or order.sealed is unsealed:
+                return None
+            if unsealed and order.seal != "bridge":
                 return None
             due = order.condition == Condition.QUEUED or (
                 order.condition == Condition.WAITING

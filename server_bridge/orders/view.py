@@ -30,6 +30,7 @@ from server_bridge.contract import (
 )
 from server_bridge.orders import commands, stages
 from server_bridge.orders.callers import Caller
+from server_bridge.orders.intake import waits_for_agent
 from server_bridge.orders.models import Order, OrderFile, OrderProgress, Workstation
 
 MOST_LEFT_OUT_SHOWN = 100
@@ -67,7 +68,7 @@ def _state(
     facts = commands.Facts(
         stage=Stage(order.stage),
         condition=Condition(order.condition),
-        sealed=order.sealed,
+        sealed=not waits_for_agent(order),
         asks_left_out=order.asks_left_out,
         units_started=order.id in started,
         is_staff=caller.is_staff,

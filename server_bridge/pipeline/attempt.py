@@ -30,7 +30,7 @@ from server_bridge.pipeline.places import OrderPlaces, places_of
 from server_bridge.pipeline.progress import Reporter
 from server_bridge.processes.runner import ProcessRunner
 
-TRANSFER, IMPORT = "transfer", "import"
+TRANSFER, IMPORT, WATCH = "transfer", "import", "watch"
 
 _log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from server_bridge.errors import StaleAttempt
 from server_bridge.orders import stages
 from server_bridge.orders.models import Order, utcnow
 from server_bridge.orders.store import Store
-from server_bridge.pipeline.attempt import IMPORT, TRANSFER
+from server_bridge.pipeline.attempt import IMPORT, TRANSFER, WATCH
 
 IMPORT_QUEUE = "import"
 LOST_SECONDS = 30.0
@@ -44,15 +44,24 @@ class Lane:
     among: frozenset[Stage]
     at_once: int
     share: str | None = None
+    unsealed: bool = False
+    """Whether it takes the orders that the bridge has to seal first."""
 
 
 def lanes_of(pulls: Mapping[str, int], imports: int) -> list[Lane]:
-    """One lane per share for transfers, one for imports."""
+    """One lane per share for transfers and one for looking at what the bridge seals, one for imports.
+
+    Looking has a lane of its own, one order at a time: a thousand watched folders then cost the share one
+    listing after the other, and hold up no pull.
+    """
     transfer = [
         Lane(f"transfer-{share}", TRANSFER, stages.TRANSFER_STAGES, at_once, share)
         for share, at_once in pulls.items()
     ]
-    return [*transfer, Lane(IMPORT_QUEUE, IMPORT, stages.IMPORT_STAGES, imports)]
+    watch = [
+        Lane(f"watch-{share}", WATCH, frozenset({Stage.ACCEPTED}), 1, share, unsealed=True) for share in pulls
+    ]
+    return [*transfer, *watch, Lane(IMPORT_QUEUE, IMPORT, stages.IMPORT_STAGES, imports)]
 
 
 class Dispatcher:
@@ -139,7 +148,8 @@ class Dispatcher:
             if free <= 0:
                 continue
             busy = self._orders_in_flight()
-            for order in self._store.due(now, lane.among, free + len(busy), lane.share):
+            due = self._store.due(now, lane.among, free + len(busy), lane.share, unsealed=lane.unsealed)
+            for order in due:
                 if self._ending.is_set() or free <= 0:
                     break
                 # A cancelled or re-opened order's last attempt may still be ending its child.
@@ -158,7 +168,7 @@ class Dispatcher:
             return {order_id for order_id, _ in self._submitted}
 
     def _give(self, lane: Lane, order_id: str, now: datetime) -> bool:
-        number = self._store.claim(order_id, now)
+        number = self._store.claim(order_id, now, unsealed=lane.unsealed)
         if number is None:
             return False
         with self._guard:

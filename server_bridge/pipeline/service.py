@@ -14,11 +14,19 @@ from server_bridge.context import Context
 from server_bridge.contract import Stage
 from server_bridge.errors import ConfigurationError
 from server_bridge.orders import stages
-from server_bridge.pipeline.attempt import IMPORT, TRANSFER, Attempt, Step, run_attempt
+from server_bridge.pipeline.attempt import IMPORT, TRANSFER, WATCH, Attempt, Step, run_attempt
 from server_bridge.pipeline.dispatcher import Dispatcher, lanes_of
 from server_bridge.pipeline.engine import Engine, engine_url
 from server_bridge.pipeline.live import LiveAttempts
-from server_bridge.pipeline.steps import annotating, baseline, importing, proving, pulling, verifying
+from server_bridge.pipeline.steps import (
+    annotating,
+    baseline,
+    importing,
+    proving,
+    pulling,
+    verifying,
+    watching,
+)
 from server_bridge.processes.runner import ProcessRunner
 from server_bridge.retention.releaser import Releaser
 
@@ -36,7 +44,14 @@ STEPS: dict[Stage, Step] = {
 PHASES: dict[str, tuple[Stage, ...]] = {
     TRANSFER: tuple(sorted(stages.TRANSFER_STAGES)),
     IMPORT: tuple(sorted(stages.IMPORT_STAGES)),
+    WATCH: (Stage.ACCEPTED,),
 }
+PHASE_STEPS: dict[str, dict[Stage, Step]] = {
+    TRANSFER: STEPS,
+    IMPORT: STEPS,
+    WATCH: {Stage.ACCEPTED: watching.run},
+}
+"""An order in ``accepted`` is watched until it is sealed, and its baseline is noted afterwards."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +96,7 @@ class Service:
         try:
             with self._live.running(order_id, number) as stop:
                 attempt = Attempt(self._context, order_id, number, stop, self._live, self._runner)
-                return run_attempt(attempt, STEPS, PHASES[phase])
+                return run_attempt(attempt, PHASE_STEPS[phase], PHASES[phase])
         finally:
             self._dispatcher.ended(order_id, number)
 

@@ -113,8 +113,14 @@ class World:
         dataset: str = "",
         tags: tuple[str, ...] = (),
         sealed: bool = True,
+        seal: str = "agent",
+        order_id: str = "",
     ) -> str:
-        """An accepted order for what lies at ``path`` on the buffer now."""
+        """An accepted order for what lies at ``path`` on the buffer now.
+
+        With ``seal="bridge"`` nobody gives it a manifest.
+        """
+        sealed = sealed and seal == "agent"
         context = self.context
         known = context.omero.person(person)
         assert known is not None
@@ -122,8 +128,8 @@ class World:
         target = Target(
             group_id=group_id, group_name=group, container_name=dataset or f"run {uuid.uuid4()}", tags=tags
         )
-        files = self.manifest(path)
-        order_id = str(uuid.uuid4())
+        files = self.manifest(path) if seal == "agent" else {}
+        order_id = order_id or str(uuid.uuid4())
         now = utcnow()
         with context.store.write() as session:
             row = Order(
@@ -139,8 +145,10 @@ class World:
                 condition=Condition.QUEUED if sealed else Condition.WAITING,
                 stage_since=now,
                 change=0,
-                manifest_revision=1,
+                manifest_revision=1 if seal == "agent" else 0,
                 sealed=sealed,
+                seal=seal,
+                next_try_at=now if seal == "bridge" else None,
                 file_count=len(files),
                 size_bytes=sum(size for size, _ in files.values()),
                 created_at=now,
