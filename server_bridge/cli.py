@@ -11,6 +11,7 @@ from server_bridge.operations import (
     backup,
     check_config,
     freed_report,
+    order_add,
     order_commands,
     prove,
     receipt_export,
@@ -35,6 +36,8 @@ app.add_typer(staff_commands.session_app, name="session")
 app.command("releases")(release_list.releases)
 order_commands.order_app.command("receipts")(receipt_export.receipts)
 order_commands.order_app.command("freed")(freed_report.freed)
+order_commands.order_app.command("add")(order_add.add)
+order_commands.order_app.command("add-many")(order_add.add_many)
 app.command("prove")(prove.prove)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

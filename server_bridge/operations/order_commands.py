@@ -37,7 +37,10 @@ from server_bridge.orders.callers import Caller
 from server_bridge.orders.models import Order, OrderEvent, utcnow
 from server_bridge.orders.store import Store
 
-order_app = typer.Typer(help="One order: look at it, read its log, retry or cancel it.", no_args_is_help=True)
+order_app = typer.Typer(
+    help="One order: look at it, read its log, retry or cancel it; add orders without a workstation.",
+    no_args_is_help=True,
+)
 OrderId = Annotated[str, typer.Argument(help="The order's id, or its first characters.", show_default=False)]
 
 
