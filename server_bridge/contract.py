@@ -475,6 +475,8 @@ class ChangesPage(Answer):
     more: bool = False
     progress: dict[str, Progress] = {}
     progress_at: float = 0.0
+    database: str = ""
+    """Another value than before: the bridge's database was restored from a backup, and may lack orders."""
 
 
 # --- receipts and release -----------------------------------------------------------------------------

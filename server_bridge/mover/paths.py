@@ -138,8 +138,16 @@ def check_manifest(paths: Iterable[str], longest_bytes: int = LONGEST_PATH_BYTES
     problems: dict[int, PathProblem] = {}
     folders: set[str] = set()
     first: dict[str, int] = {}
-    #: folded spelling of each file and each folder -> the spellings that occur
-    spellings: dict[str, set[str]] = {}
+    #: folded spelling of each file and each folder -> the first spelling, and all of them where they differ
+    spelt: dict[str, str] = {}
+    differing: dict[str, set[str]] = {}
+
+    def note(name: str) -> None:
+        folded = _folded(name)
+        other = spelt.setdefault(name if folded == name else folded, name)
+        if other != name:
+            differing.setdefault(folded, {other}).add(name)
+
     for index, path in enumerate(listed):
         problem = check_path(path, longest_bytes)
         if problem is None and path in first:
@@ -152,13 +160,13 @@ def check_manifest(paths: Iterable[str], longest_bytes: int = LONGEST_PATH_BYTES
             continue
         first[path] = index
         # Deepest first: once a folder is known, so are the ones above it.
-        spellings.setdefault(_folded(path), set()).add(path)
+        note(path)
         end = path.rfind("/")
         while end > 0 and path[:end] not in folders:
             folders.add(path[:end])
-            spellings.setdefault(_folded(path[:end]), set()).add(path[:end])
+            note(path[:end])
             end = path.rfind("/", 0, end)
-    colliding = {name: sorted(names) for names in spellings.values() if len(names) > 1 for name in names}
+    colliding = {name: sorted(names) for names in differing.values() for name in names}
     for path, index in first.items():
         if path in folders:
             problems[index] = PathProblem(

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from typing import Annotated
 
 import typer
 from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
 
 from server_bridge.config import SiteConfig, load_site
 from server_bridge.context import refuse_root
@@ -25,7 +27,8 @@ from server_bridge.errors import ConfigurationError
 from server_bridge.human import human_bytes
 from server_bridge.operations.terminal import JsonOption, SiteOption, operator, plain, say, say_json, told
 from server_bridge.orders import snapshots
-from server_bridge.orders.models import utcnow
+from server_bridge.orders.feed import RESTORED_FACT
+from server_bridge.orders.models import SiteFact, utcnow
 
 DAILY, WEEKLY, MONTHLY = 7, 5, 12
 _NAME = "ferry-%Y%m%dT%H%M%SZ.sqlite3"
@@ -213,9 +216,22 @@ def restore_file(site: SiteConfig, file: Path, who: str) -> tuple[snapshots.Snap
             store = Store(engine)
             with store.write(notify=False) as session:
                 store.audit(session, who, "database.restored", str(file), orders=held.orders)
+                _mark_restored(session, file)
         finally:
             engine.dispose()
     return held, aside if aside.exists() else None
+
+
+def _mark_restored(session: Session, file: Path) -> None:
+    """Remember that this database stood still for a while: agents ask for each of their orders again."""
+    now, taken = utcnow(), taken_at(file)
+    value = {
+        "epoch": uuid.uuid4().hex,
+        "file": str(file),
+        "taken_at": taken.isoformat() if taken else None,
+        "behind_seconds": (now - taken).total_seconds() if taken else None,
+    }
+    session.merge(SiteFact(name=RESTORED_FACT, value=value, at=now))
 
 
 @told

@@ -22,9 +22,11 @@ from server_bridge.config import SiteConfig
 from server_bridge.contract import ChangesPage, Condition, Progress
 from server_bridge.orders import stages, view
 from server_bridge.orders.callers import Caller
-from server_bridge.orders.models import FeedCounter, Order, OrderProgress
+from server_bridge.orders.models import FeedCounter, Order, OrderProgress, SiteFact
 
 PAGE = 200
+RESTORED_FACT = "restored"
+"""The site fact that `ferry-bridge restore` writes."""
 QUEUED_SHOWN = 50
 
 
@@ -93,7 +95,14 @@ def page(
         more=more,
         progress=progress,
         progress_at=progress_at,
+        database=_database(session),
     )
+
+
+def _database(session: Session) -> str:
+    """Which restore this database comes from; empty: none."""
+    found = session.get(SiteFact, RESTORED_FACT)
+    return str(found.value.get("epoch", "")) if found else ""
 
 
 def _queued(session: Session, caller: Caller, but: set[str]) -> list[Order]:

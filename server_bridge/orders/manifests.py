@@ -7,19 +7,20 @@ What was pulled of unchanged files stays: rsync and the verify step look at ever
 
 from __future__ import annotations
 
+from itertools import islice
 from uuid import UUID
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from server_bridge.config import SiteConfig
-from server_bridge.contract import Condition, ManifestAccepted, ManifestEntry, ReceiptStatus, Stage
+from server_bridge.contract import Condition, ManifestAccepted, ReceiptStatus, Stage
 from server_bridge.errors import BadRequest, Conflict
 from server_bridge.mover import paths
 from server_bridge.orders import places, stages
 from server_bridge.orders.callers import Caller, require_command
 from server_bridge.orders.intake import WRITING, find_visible
-from server_bridge.orders.manifest_reader import Manifest
+from server_bridge.orders.manifest_reader import Line, Manifest
 from server_bridge.orders.models import ImportUnit, Order, OrderFile, OrderProgress
 from server_bridge.orders.store import Store
 
@@ -167,11 +168,10 @@ def _apply(
         )
 
 
-def _replace_files(session: Session, order_id: str, entries: tuple[ManifestEntry, ...]) -> None:
+def _replace_files(session: Session, order_id: str, entries: tuple[Line, ...]) -> None:
     """Make the rows equal the manifest, keeping what is known of files that did not change."""
     # Units belong to the old content; none has reached OMERO, since the import has not started.
     session.execute(delete(ImportUnit).where(ImportUnit.order_id == order_id))
-    wanted = {entry.path: (entry.size_bytes, entry.mtime_ns) for entry in entries}
     there = {
         path: (size_bytes, mtime_ns)
         for path, size_bytes, mtime_ns in session.execute(
@@ -180,7 +180,7 @@ def _replace_files(session: Session, order_id: str, entries: tuple[ManifestEntry
             )
         )
     }
-    gone = [path for path, facts in there.items() if wanted.get(path) != facts]
+    gone = _without(there, entries)
     for start in range(0, len(gone), 400):
         session.execute(
             delete(OrderFile).where(
@@ -192,17 +192,28 @@ def _replace_files(session: Session, order_id: str, entries: tuple[ManifestEntry
         .where(OrderFile.order_id == order_id)
         .values(unit=None, status=ReceiptStatus.PENDING.value, rule="")
     )
-    new = [
-        {
-            "order_id": order_id,
-            "path": entry.path,
-            "size_bytes": entry.size_bytes,
-            "mtime_ns": entry.mtime_ns,
-            "status": ReceiptStatus.PENDING.value,
-            "rule": "",
-        }
-        for entry in entries
-        if there.get(entry.path) != (entry.size_bytes, entry.mtime_ns)
-    ]
-    for start in range(0, len(new), _AT_A_TIME):
-        session.execute(insert(OrderFile), new[start : start + _AT_A_TIME])
+    new = (entry for entry in entries if there.get(entry.path) != (entry.size_bytes, entry.mtime_ns))
+    # A batch at a time: the rows of a million files, all at once, would take more than the manifest itself.
+    while batch := list(islice(new, _AT_A_TIME)):
+        session.execute(
+            insert(OrderFile),
+            [
+                {
+                    "order_id": order_id,
+                    "path": entry.path,
+                    "size_bytes": entry.size_bytes,
+                    "mtime_ns": entry.mtime_ns,
+                    "status": ReceiptStatus.PENDING.value,
+                    "rule": "",
+                }
+                for entry in batch
+            ],
+        )
+
+
+def _without(there: dict[str, tuple[int, int]], entries: tuple[Line, ...]) -> list[str]:
+    """Paths whose row is gone from the manifest, or stands in it with another size or time."""
+    if not there:
+        return []
+    wanted = {entry.path: (entry.size_bytes, entry.mtime_ns) for entry in entries if entry.path in there}
+    return [path for path, facts in there.items() if wanted.get(path) != facts]

@@ -158,7 +158,8 @@ def test_every_reason_on_an_order_says_what_to_do() -> None:
     known = reason_codes()
     assert len(known) > 60
     assert known - documented == set()
-    elsewhere = {"writing"}  # server_bridge/orders: a reason without a failure
+    # server_bridge/orders: reasons without a failure, and refusals that stand on an order without an agent
+    elsewhere = {"writing", "watching", "already_imported", "manifest_too_large"}
     assert documented - known - elsewhere == set(), "documented, and the bridge never says it"
 
 

@@ -10,10 +10,12 @@ from sqlalchemy import bindparam, delete, update
 
 from server_bridge.contract import ReceiptStatus, Stage
 from server_bridge.errors import NeedsAttention
+from server_bridge.mover.listing import FolderMissing
 from server_bridge.orders.models import ImportUnit, OrderFile
 from server_bridge.pipeline import compare
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.leftovers import is_covered
+from server_bridge.pipeline.steps import restored
 from server_bridge.pipeline.steps.source import look, writing_again
 
 
@@ -34,7 +36,11 @@ def run(attempt: Attempt) -> None:
         )
     share = attempt.share
     attempt.reporter.report("verify")
-    listing = look(attempt)
+    try:
+        listing = look(attempt)
+    except FolderMissing as error:
+        restored.require_source(attempt, files, error)
+        raise
     if (error := compare.incomplete(listing)) is not None:
         raise error
     manifest = [compare.from_agent(file.path, file.size_bytes, file.mtime_ns) for file in files]
@@ -53,6 +59,15 @@ def run(attempt: Attempt) -> None:
                 title="Workstation and buffer do not agree on the time",
                 remedy="Staff check clock and time zone of the workstation and the buffer's storage, then "
                 "retry.",
+            )
+        spelt = compare.spelt_differently(found)
+        if spelt is not None:
+            raise NeedsAttention(
+                f"The workstation sees {spelt[0]!a}, the bridge {spelt[1]!a}.",
+                code="names_differ",
+                title="Workstation and buffer spell names differently",
+                remedy="Staff look how the share is exported (Unicode normalisation, letter case), or rename "
+                "the files to plain letters; then let the workstation look again.",
             )
         writing_again(attempt, compare.describe(found))
 

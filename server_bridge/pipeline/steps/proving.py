@@ -22,6 +22,7 @@ from server_bridge.orders.models import ImportUnit, Order, OrderFile, utcnow
 from server_bridge.pipeline import reproof
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.places import OrderPlaces
+from server_bridge.pipeline.steps import restored
 from server_bridge.pipeline.steps.units import require_all_covered
 
 
@@ -42,7 +43,10 @@ def run(attempt: Attempt) -> None:
     if missing := [unit for unit in units if not _is_there(unit, filesets)]:
         _missing(attempt, order, missing)
         return
+    together = restored.bring_together(attempt, units, members, filesets)
     proofs, problems = judge_files(order, units, members, filesets, attempt.places)
+    proofs |= together.proofs
+    problems = {path: one for path, one in problems.items() if path not in proofs} | together.problems
     if proofs:
         # The links that OMERO's files are must survive a power loss before we say so.
         sync_filesystem(attempt.places.staging)

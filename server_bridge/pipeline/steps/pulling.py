@@ -20,6 +20,7 @@ from server_bridge.pipeline import compare
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.progress import Meter
 from server_bridge.pipeline.sources import source_of
+from server_bridge.pipeline.steps import restored
 from server_bridge.pipeline.steps.source import look, pull_again, writing_again
 
 COMMIT_SECONDS = 5.0
@@ -83,6 +84,7 @@ def run(attempt: Attempt) -> None:
     if len(wanted) != len(files):
         # A manifest was replaced between two attempts: its files have no baseline yet.
         pull_again(attempt, [], "some files have no baseline; the share is listed anew")
+    restored.make_way(attempt, files)
     meter = Meter()
     total = sum(file.size_bytes for file in wanted)
 

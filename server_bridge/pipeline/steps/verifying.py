@@ -23,6 +23,7 @@ from server_bridge.orders.models import OrderFile
 from server_bridge.pipeline import compare
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.leftovers import is_covered
+from server_bridge.pipeline.steps import restored
 from server_bridge.pipeline.steps.source import look, pull_again, writing_again
 
 
@@ -72,21 +73,25 @@ def require_unchanged_source(attempt: Attempt, files: list[OrderFile]) -> None:
 
 
 def require_staged(attempt: Attempt, files: list[OrderFile]) -> None:
-    """Every file lies in staging as it was pulled, with one name only.
+    """Every file lies in staging as it was pulled, with one name only, or with OMERO's beside it.
 
     Raises:
         Finished: where some have to be pulled again.
-        NeedsAttention: where a staged file has a second link before any import.
+        NeedsAttention: where a staged file has a second link before any import that is not OMERO's.
     """
     places = attempt.places
     damaged: list[str] = []
+    linked: list[OrderFile] = []
     for file in files:
         path = places.staged(file.path)
         whole = staging.is_complete(path, file.size_bytes, int(file.source_mtime_s or 0))
         if not whole or not file.sha1 or file.staged_at is None:
             damaged.append(file.path)
-        elif path.lstat().st_nlink != 1 and not attempt.context.store.units(attempt.order_id):
-            raise staging.already_linked(file.path)
+        elif path.lstat().st_nlink != 1:
+            linked.append(file)
+    if linked and not attempt.context.store.units(attempt.order_id):
+        # Its digest is known, so nothing has to be read: the import step takes over what OMERO holds.
+        restored.require_ours(attempt, linked)
     if damaged:
         pull_again(
             attempt,

@@ -15,7 +15,6 @@ from server_bridge.contract import (
     MAX_MANIFEST_ENTRIES,
     AcquisitionKind,
     Condition,
-    ManifestEntry,
     Reason,
 )
 from server_bridge.errors import BadRequest, Conflict, NeedsAttention
@@ -24,6 +23,7 @@ from server_bridge.mover.paths import shown
 from server_bridge.omero.paths import require_distinct
 from server_bridge.orders import manifest_reader, manifests
 from server_bridge.orders.intake import WATCHED, share_path_limit
+from server_bridge.orders.manifest_reader import Line
 from server_bridge.orders.models import utcnow
 from server_bridge.pipeline import compare, quiet
 from server_bridge.pipeline.attempt import Attempt, Finished
@@ -62,10 +62,7 @@ def run(attempt: Attempt) -> None:
     _seal(
         attempt,
         listing,
-        [
-            ManifestEntry(path=one.path, size_bytes=one.size_bytes, mtime_ns=one.mtime_s * _NS)
-            for one in entries
-        ],
+        [Line(path=one.path, size_bytes=one.size_bytes, mtime_ns=one.mtime_s * _NS) for one in entries],
     )
 
 
@@ -135,7 +132,7 @@ def _pause(attempt: Attempt, since: datetime, now: datetime) -> float:
     return min(LONGEST_PAUSE_SECONDS, max(attempt.share.rule.quiet_seconds, waited))
 
 
-def _seal(attempt: Attempt, listing: Listing, entries: list[ManifestEntry]) -> NoReturn:
+def _seal(attempt: Attempt, listing: Listing, entries: list[Line]) -> NoReturn:
     if len(entries) > MAX_MANIFEST_ENTRIES:
         raise _refused(manifest_reader.too_large())
     kind = AcquisitionKind.FILE if listing.is_file else AcquisitionKind.FOLDER
