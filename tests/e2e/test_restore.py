@@ -1,8 +1,9 @@
-"""An old backup put back under a site that went on: the whole product, its clients, and an outsider's verdict."""
+"""An old backup put back under a site that went on: the whole product, and an outsider's verdict."""
 
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 
 import pytest
 
@@ -58,8 +59,10 @@ def test_after_an_old_backup_every_order_ends_once_and_nothing_is_released_wrong
     # What a client that follows the feed does: manifests that were lost, orders that are unknown.
     assert client.state(half)["manifest_revision"] == 0
     client.seal(half, site.buffer, half_path)
-    story.client.order(site.buffer, SHARE, late_path, target, order_id=late)
-    story.client.order(site.buffer, SHARE, gone_path, target, order_id=gone, seal=False)
+    client.order(site.buffer, SHARE, late_path, target, order_id=late)
+    intent = {"share": SHARE, "path": gone_path, "kind": "folder", "target": target}
+    intent["first_seen_at"] = datetime.now(UTC).isoformat()
+    client.call("PUT", f"/v1/orders/{gone}", json=intent)
     client.seal_listed(gone, listed)
 
     for order in (half, late):
