@@ -38,10 +38,10 @@ def line(path: str) -> bytes:
 @pytest.mark.parametrize(
     ("names", "code", "said"),
     [
-        (["line\nbreak.tif"], "path_control", "line\\nbreak"),
+        (["line\nbreak.tif"], "path_control", "break"),
         (["bell\a.tif"], "path_control", "bell"),
         (["esc\x1b[31m.tif"], "path_control", "esc"),
-        (["x" * 251 + ".tif"], "name_too_long", "255"),
+        (["x" * 252 + ".tif"], "name_too_long", "255"),
         ([".rsync-partial"], "path_reserved", ".rsync-partial"),
         ([".~tmp~/a.tif"], "path_reserved", ".~tmp~"),
         (["Cell.tif", "cell.tif"], "path_collision", "one name on some file systems"),
@@ -163,7 +163,7 @@ def test_a_body_beyond_its_limits_is_refused_while_it_arrives(
     answer = put_raw(alice, order_id, long)
     assert (answer.status_code, answer.json()["code"]) == (413, "manifest_too_large")
     monkeypatch.setattr(manifest_reader, "MAX_UNPACKED_BYTES", 1_000_000)
-    bomb = gzip.compress(b" " * 50_000_000)
+    bomb = gzip.compress(b"\n" * 50_000_000)
     assert len(bomb) < 100_000
     answer = put_raw(alice, order_id, bomb, **{"Content-Encoding": "gzip"})
     assert (answer.status_code, answer.json()["code"]) == (413, "manifest_too_large")

@@ -16,7 +16,7 @@ from server_bridge.retention.release import recheck
 from tests.bridge.pipeline.world import World, age
 from tests.bridge.sandbox.conftest import write_tiff
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 FOLDER = 'alice/-odd #1; "x"'
 NAMES = (
     "-rf.tif",
@@ -48,7 +48,7 @@ def test_every_odd_name_is_proven_under_its_own_bytes(world: World) -> None:
     paths = {f"{FOLDER}/{name}" for name in NAMES}
     order_id = world.order(FOLDER)
     with world.running():
-        world.wait_proven(order_id, seconds=240)
+        world.wait_proven(order_id, seconds=400)
     files = world.files(order_id)
     assert set(files) == paths
     held = {one["hash"] for one in world.in_omero(order_id)}

@@ -15,7 +15,7 @@ from server_bridge.orders.models import OrderFile
 from tests.bridge.pipeline.world import World, age
 from tests.bridge.sandbox.conftest import write_tiff
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def grow(path: Path) -> None:
@@ -74,7 +74,7 @@ def test_each_fault_is_told_by_its_own_reason_and_all_come_over_when_put_right(w
         break_it(folder / "b.tif")
     with world.running():
         for name, (_, code, condition) in FAULTS.items():
-            order = world.wait_reason(orders[name], code, seconds=180)
+            order = world.wait_reason(orders[name], code, seconds=300)
             assert (order.stage, order.condition) == (Stage.ACCEPTED, condition), name
             assert order.sealed is (condition is Condition.ATTENTION), name
             assert order.reason is not None and order.reason["remedy"], name
@@ -88,7 +88,7 @@ def test_each_fault_is_told_by_its_own_reason_and_all_come_over_when_put_right(w
             age(folder)
             world.seal_again(orders[name])
         for name in FAULTS:
-            world.wait_proven(orders[name], seconds=240)
+            world.wait_proven(orders[name], seconds=400)
     for name, order_id in orders.items():
         more = {f"alice/{name}/late.tif"} if name == "neighbour" else set()
         world.require_once(order_id, {f"alice/{name}/a.tif", f"alice/{name}/b.tif"} | more)
@@ -123,7 +123,7 @@ def test_rounded_times_are_the_same_and_a_shifted_clock_is_named(world: World) -
     shift(world, zone, lambda ns: ns - 2 * 3600 * 10**9)
     with world.running():
         for order_id in orders.values():
-            world.wait_proven(order_id, seconds=180)
+            world.wait_proven(order_id, seconds=300)
         order = world.wait(zone, lambda order: order.condition == Condition.ATTENTION)
         assert (order.stage, world.reason(zone)) == (Stage.ACCEPTED, "times_differ")
         assert order.reason is not None and "+7200" in order.reason["detail"]
