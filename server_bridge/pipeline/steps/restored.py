@@ -35,6 +35,7 @@ from server_bridge.pipeline import reproof
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.processes.run_lock import RunLock
 
+AT_A_TIME = 400
 RESTORED = "restored"
 """Why such a name stands in `quarantined_files`."""
 
@@ -197,16 +198,23 @@ def bring_together(
         rows = {row.path: row for row in session.scalars(_open_rows(attempt.order_id)).all()}
     if not rows:
         return together
-    of_unit = {unit.index: filesets.get(unit.fileset_id or -1) for unit in units}
+    one_again: list[int] = []
+    managed = {
+        (unit.index, one.client_path): one
+        for unit in units
+        if (fileset := filesets.get(unit.fileset_id or -1)) is not None
+        for one in fileset.files
+    }
 
     def on_bytes(_count: int) -> None:
         if attempt.stop.is_set():
             attempt.check()
 
     for file in members:
-        fileset = of_unit.get(file.unit if file.unit is not None else -1)
-        held = fileset.file(client_path(str(attempt.places.staged(file.path)))) if fileset else None
-        if file.path not in rows or held is None:
+        if file.path not in rows or file.unit is None:
+            continue
+        held = managed.get((file.unit, client_path(str(attempt.places.staged(file.path)))))
+        if held is None:
             continue  # the proof says what is wrong
         attempt.check()
         found = _one_inode(attempt, file, held, Path(rows[file.path].quarantine_path), on_bytes)
@@ -215,7 +223,11 @@ def bring_together(
             continue
         if found is not None:
             together.proofs[file.path] = found
-        _close(attempt, rows[file.path].id)
+        one_again.append(rows[file.path].id)
+    if one_again:
+        # The renames first: after a power loss an open row is looked at again, a closed one never.
+        sync_filesystem(attempt.places.staging)
+        _close(attempt, one_again)
     return together
 
 
@@ -225,10 +237,13 @@ def _one_inode(
     """Read, compare, rename. None: the names are one, and the ordinary proof says the rest."""
     staged = attempt.places.staged(file.path)
     now, managed = look(staged), look(held.managed_abs_path)
-    if now is not None and managed is not None and (now.device, now.inode) == (managed.device, managed.inode):
+    joined = (
+        now is not None and managed is not None and (now.device, now.inode) == (managed.device, managed.inode)
+    )
+    if joined and managed is not None and managed.mtime_s == file.source_mtime_s:
         return None  # done before this bridge was killed
     found = reproof.read_again(file, staged, held, on_bytes)
-    if isinstance(found, FileProblem):
+    if joined or isinstance(found, FileProblem):
         return found
     if now is not None and now.links > 1:
         return FileProblem(
@@ -257,10 +272,13 @@ def _one_inode(
     return replace(found, rule=reproof.mark_reproved(found.mtime_s))
 
 
-def _close(attempt: Attempt, row_id: int) -> None:
+def _close(attempt: Attempt, row_ids: Sequence[int]) -> None:
     store = attempt.context.store
     with store.attempt_write(attempt.order_id, attempt.number) as (session, order):
         session.execute(
-            update(QuarantinedFile).where(QuarantinedFile.id == row_id).values(unlinked_at=utcnow())
+            update(QuarantinedFile)
+            .where(QuarantinedFile.order_id == order.id, QuarantinedFile.id.in_(row_ids[:AT_A_TIME]))
+            .values(unlinked_at=utcnow())
         )
-        del order
+    if row_ids[AT_A_TIME:]:
+        _close(attempt, row_ids[AT_A_TIME:])
