@@ -121,8 +121,8 @@ class Planner:
                 self._targets[key] = None
             except BadRequest as error:
                 self._targets[key] = error
-        if (error := self._targets[key]) is not None:
-            raise error
+        if (refused := self._targets[key]) is not None:
+            raise refused
 
 
 def _planner(config: SiteConfig) -> tuple[Context, Planner]:

@@ -38,8 +38,8 @@ def run(attempt: Attempt) -> None:
     attempt.reporter.report("verify")
     try:
         listing = look(attempt)
-    except FolderMissing as error:
-        restored.require_source(attempt, files, error)
+    except FolderMissing as missing:
+        restored.require_source(attempt, files, missing)
         raise
     if (error := compare.incomplete(listing)) is not None:
         raise error

@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from server_bridge.errors import NeedsAttention
 from server_bridge.mover import staging
@@ -103,7 +104,7 @@ def _note_aside(attempt: Attempt, linked: Sequence[OrderFile]) -> list[tuple[Ord
     store, now = attempt.context.store, utcnow()
     aside: list[tuple[OrderFile, Path]] = []
     with store.attempt_write(attempt.order_id, attempt.number) as (session, order):
-        known = {row.path: row for row in session.scalars(_open_rows(order.id)).all()}
+        known = _open_rows(session, order.id)
         for file in linked:
             row = known.get(file.path)
             if row is None or staging.look(row.quarantine_path) is not None:
@@ -128,12 +129,15 @@ def _note_aside(attempt: Attempt, linked: Sequence[OrderFile]) -> list[tuple[Ord
     return aside
 
 
-def _open_rows(order_id: str) -> Select[tuple[QuarantinedFile]]:
-    return select(QuarantinedFile).where(
-        QuarantinedFile.order_id == order_id,
-        QuarantinedFile.why == RESTORED,
-        QuarantinedFile.unlinked_at.is_(None),
-    )
+def _open_rows(session: Session, order_id: str) -> dict[str, QuarantinedFile]:
+    rows = session.scalars(
+        select(QuarantinedFile).where(
+            QuarantinedFile.order_id == order_id,
+            QuarantinedFile.why == RESTORED,
+            QuarantinedFile.unlinked_at.is_(None),
+        )
+    ).all()
+    return {row.path: row for row in rows}
 
 
 def _free_name(target: Path) -> Path:
@@ -195,7 +199,7 @@ def bring_together(
     """
     together = Together()
     with attempt.context.store.read() as session:
-        rows = {row.path: row for row in session.scalars(_open_rows(attempt.order_id)).all()}
+        rows = _open_rows(session, attempt.order_id)
     if not rows:
         return together
     one_again: list[int] = []
