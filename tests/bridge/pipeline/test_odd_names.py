@@ -19,18 +19,14 @@ from tests.bridge.sandbox.conftest import write_tiff
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 FOLDER = 'alice/-odd #1; "x"'
 NAMES = (
-    "-rf.tif",
-    "#1;  first.tif",
-    " folder in blanks /- group: a.tif",
-    "folder ends in dot./b.tif",
-    "a|pipe.tif",
-    "back\\#012slash *[1].tif",
-    "quote\"s'.tif",
-    "🔬 four bytes.tif",
-    unicodedata.normalize("NFC", "é composed.tif"),
+    "-rf #1; a|pipe.tif",
+    ' folder in blanks /- group: it\'s "x".tif',
+    "folder ends in dot./back\\#012slash *[1].tif",
+    unicodedata.normalize("NFC", "🔬 é composed.tif"),
     unicodedata.normalize("NFD", "ü decomposed.tif"),
     "x" * 251 + ".tif",
 )
+"""Each an import of its own: few names, each with several oddities."""
 
 
 def test_every_odd_name_is_proven_under_its_own_bytes(world: World) -> None:
