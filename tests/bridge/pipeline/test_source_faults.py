@@ -68,6 +68,9 @@ def test_each_fault_is_told_by_its_own_reason_and_comes_over_when_put_right(worl
     orders = {}
     for name, (break_it, _, _) in FAULTS.items():
         file = write_tiff(world.buffer / "alice" / name / "a.tif")
+        if name == "touched":
+            # Where every time is off by the same amount, it is taken for a clock (`times_differ`).
+            write_tiff(file.with_name("as it was.tif"))
         age(file.parent)
         orders[name] = world.order(f"alice/{name}")
         break_it(file)
