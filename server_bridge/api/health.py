@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -21,6 +20,7 @@ from server_bridge.observability import REGISTRY
 from server_bridge.orders import stages
 from server_bridge.orders.models import Order, Workstation, utcnow
 from server_bridge.orders.store import Store
+from server_bridge.staging import staging_word
 
 router = APIRouter(tags=["health"])
 OMERO_ANSWER_SECONDS = 15.0
@@ -73,8 +73,8 @@ def _own_checks(parts: Parts) -> dict[str, str]:
             session.scalar(select(func.count()).select_from(Workstation))
     except Exception as error:  # noqa: BLE001 - whatever it is, the answer is "not ready"
         checks["database"] = type(error).__name__
-    if not Path(parts.site.staging_dir).is_dir():
-        checks["staging"] = "missing"
+    else:
+        checks["staging"] = staging_word(parts)
     return checks
 
 

@@ -27,6 +27,8 @@ _DIGEST = re.compile(rb"[0-9a-f]{40}\Z")
 _SKIPPED = re.compile(rb'skipping non-regular file "(.*)"\Z', re.DOTALL)
 #: stderr lines that name one file; the name may be an absolute path of the far side, or relative to a module.
 _NAMED = (
+    ("source_damaged", re.compile(rb'read errors mapping "(.*)"(?: \(in .*\))?: Input/output error')),
+    ("source_damaged", re.compile(rb'send_files failed to open "(.*)"(?: \(in .*\))?: Input/output error')),
     ("source_missing", re.compile(rb'link_stat "(.*)"(?: \(in .*\))? failed: No such file or directory')),
     ("source_unreadable", re.compile(rb'link_stat "(.*)"(?: \(in .*\))? failed: Permission denied \(13\)')),
     ("source_unreadable", re.compile(rb'send_files failed to open "(.*)"(?: \(in .*\))?: ')),

@@ -45,19 +45,37 @@ def measure_space(path: Path) -> Space:
     return Space(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None)
 
 
+MeasureSpace = Callable[[Path], Space]
+
+
 def lacking_space(
-    needed_bytes: int, needed_files: int, space: Space, keep_free_bytes: int, reserve_ratio: float
+    needed_bytes: int,
+    needed_files: int,
+    space: Space,
+    keep_free_bytes: int,
+    reserve_ratio: float,
+    *,
+    promised_bytes: int = 0,
+    promised_files: int = 0,
 ) -> str | None:
-    """Say what is missing for a pull of that size, or None when it fits with its reserve."""
-    wanted = int(needed_bytes * (1 + reserve_ratio)) + keep_free_bytes
+    """Say what is missing for a pull of that size, or None when it fits with its reserve.
+
+    ``promised_bytes`` and ``promised_files`` are free now and belong to pulls that run already.
+    """
+    wanted = int(needed_bytes * (1 + reserve_ratio)) + keep_free_bytes + promised_bytes
     if needed_files and space.free_bytes < wanted:
+        running = f", {promised_bytes:,} of them for pulls that run already" if promised_bytes else ""
         return (
-            f"{needed_bytes:,} bytes are to come and {space.free_bytes:,} are free; with the reserve "
-            f"{wanted - space.free_bytes:,} bytes are missing."
+            f"{needed_bytes:,} bytes are to come and {space.free_bytes:,} are free{running}; with the "
+            f"reserve {wanted - space.free_bytes:,} bytes are missing."
         )
-    if space.free_files is not None and space.free_files < needed_files:
+    # Folders and partial files need names of their own; the reserve is meant for them too.
+    names = int(needed_files * (1 + reserve_ratio)) + promised_files
+    if needed_files and space.free_files is not None and space.free_files < names:
+        running = f", {promised_files:,} of them for pulls that run already" if promised_files else ""
         return (
-            f"{needed_files:,} files are to come and the disk has room for {space.free_files:,} more names."
+            f"{needed_files:,} files are to come and the disk has room for {space.free_files:,} more "
+            f"names{running}."
         )
     return None
 
@@ -195,7 +213,7 @@ def drop_partial(path: Path) -> None:
 
 
 def clear_partials(folders: Iterable[Path]) -> None:
-    """Remove the partial directories once everything has arrived."""
+    """Remove the partial files of these folders: everything has arrived, or the disk is full."""
     for folder in folders:
         partial_dir = folder / PARTIAL_DIR
         if look(partial_dir) is None:

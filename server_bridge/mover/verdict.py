@@ -81,8 +81,9 @@ _TEXTS: tuple[tuple[str, VerdictKind, str, str, str], ...] = (
      "ssh_configuration", "The bridge's ssh configuration for this share is not usable", _SITE),
     (r"No space left on device|Disk quota exceeded", _S, "staging_full", "The staging disk is full",
      "Staff must free space on the staging disk; the order goes on by itself."),
-    (r"Read-only file system", _P, "staging_unwritable", "The staging disk cannot be written",
-     "Staff must check the staging disk's mount."),
+    # The whole site waits: whoever mounts the disk for writing again has not to touch each order.
+    (r"Read-only file system", _T, "staging_read_only", "The staging disk is mounted read-only",
+     "Staff check the disk (the kernel does this after errors) and mount it for writing."),
 )  # fmt: skip
 _COMPILED = tuple((re.compile(text), kind, code, title, remedy) for text, kind, code, title, remedy in _TEXTS)
 
@@ -198,6 +199,10 @@ def _how(returncode: int) -> str:
 #: What is wrong with single files, gravest first: the first that occurs gives a pull that is not complete
 #: its code.
 _FILE_REASONS: dict[str, tuple[str, str]] = {
+    "source_damaged": (
+        "The buffer's disk cannot read a file",
+        "Staff of the buffer check its disk at once. The bridge tries again; nothing of it is imported.",
+    ),
     "source_unreadable": (
         "Files cannot be read on the share",
         "Ask the staff of the microscope or the buffer to give read permission.",

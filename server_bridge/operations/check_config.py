@@ -6,13 +6,11 @@ logged in to, each share is listed for its marker. One line each; the exit code 
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
 import stat
 import subprocess
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ import typer
 
 from server_bridge.config import SiteConfig, describe, load_site, read_secret
 from server_bridge.errors import ConfigurationError, FerryError
+from server_bridge.mover import staging_disk
 from server_bridge.operations.terminal import JsonOption, SiteOption, plain, say, say_json, told
 
 MINIMUM_RSYNC = (3, 2, 7)
@@ -94,45 +93,10 @@ def trial_link(staging: Path, managed: Path) -> str:
     """Make a hard link from staging into ManagedRepository and remove it, as every import does.
 
     Raises:
-        ConfigurationError: where it cannot be made, saying what the kernel's word means here.
+        StagingUnlinkable: where it cannot be made, saying what the kernel's word means here.
     """
-    name = f".omero-ferry-trial-{uuid.uuid4().hex}"
-    source, link = staging / name, managed / name
-    try:
-        source.touch(mode=0o440, exist_ok=False)
-        os.link(source, link)
-        if source.stat().st_ino != link.stat().st_ino:
-            raise ConfigurationError(f"{link} is a copy, not a link.", title="The filesystem copies instead")
-    except OSError as error:
-        raise _link_refused(error, staging, managed) from error
-    finally:
-        link.unlink(missing_ok=True) if os.access(managed, os.W_OK) else None
-        source.unlink(missing_ok=True)
+    staging_disk.trial_link(staging, managed)
     return f"{staging} and {managed} are one mount"
-
-
-def _link_refused(error: OSError, staging: Path, managed: Path) -> ConfigurationError:
-    match error.errno:
-        case errno.EXDEV:
-            return ConfigurationError(
-                f"{staging} and {managed} are two mounts for the kernel (EXDEV), maybe of one disk: bind "
-                "mounts, container volumes and systemd's ReadWritePaths= make a mount of their own.",
-                title="No hard link is possible between staging and ManagedRepository",
-                remedy="Put both below one mount point, and give that one to the container or service.",
-            )
-        case errno.EACCES | errno.EPERM:
-            return ConfigurationError(
-                f"{error.filename2 or error.filename}: {error.strerror}.",
-                title="The bridge's user may not link into ManagedRepository",
-                remedy="Run the bridge as OMERO.server's own user.",
-            )
-        case errno.ENOENT:
-            return ConfigurationError(
-                f"{error.filename2 or error.filename} is not there.",
-                title="ManagedRepository is not where it should be",
-                remedy="Mount it on this host at the path OMERO uses, or set omero.managed_repository.",
-            )
-    return ConfigurationError(f"{error.strerror}: {error.filename}", title="The trial hard link failed")
 
 
 def rsync_version(program: str) -> str:

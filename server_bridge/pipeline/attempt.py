@@ -22,13 +22,17 @@ from server_bridge.config import ShareConfig
 from server_bridge.context import Context
 from server_bridge.contract import Condition, Reason, Stage, Target
 from server_bridge.errors import FerryError, NeedsAttention, StaleAttempt, TransientFailure
+from server_bridge.mover.room import Room
+from server_bridge.mover.staging_disk import StagingAway
 from server_bridge.observability import working_on
 from server_bridge.orders.models import Order, OrderEvent, utcnow
 from server_bridge.pipeline import backoff
+from server_bridge.pipeline.disk_faults import of_os_error
 from server_bridge.pipeline.live import LiveAttempts
 from server_bridge.pipeline.places import OrderPlaces, places_of
 from server_bridge.pipeline.progress import Reporter
 from server_bridge.processes.runner import ProcessRunner
+from server_bridge.staging import require_staging
 
 TRANSFER, IMPORT = "transfer", "import"
 
@@ -53,6 +57,7 @@ class Attempt:
     stop: Event
     live: LiveAttempts
     runner: ProcessRunner
+    room: Room
     progressed: bool = False
     """Whether this attempt brought a byte, a file or a unit."""
     reporter: Reporter = field(init=False)
@@ -135,6 +140,7 @@ def run_attempt(attempt: Attempt, steps: Mapping[Stage, Step], stages: Sequence[
         try:
             while (stage := Stage(attempt.order.stage)) in stages:
                 attempt.check()
+                require_staging(attempt.context)
                 steps[stage](attempt)
             return "done"
         except Finished:
@@ -152,15 +158,7 @@ def run_attempt(attempt: Attempt, steps: Mapping[Stage, Step], stages: Sequence[
             _log.exception("the orders database failed: %s", error)
             return "database"
         except OSError as error:
-            return _fail(
-                attempt,
-                TransientFailure(
-                    f"{type(error).__name__}: {error}",
-                    code="disk_failed",
-                    title="A disk of the bridge failed",
-                    remedy="The bridge tries again. If it stays, staff check staging and state folder.",
-                ),
-            )
+            return _fail(attempt, of_os_error(error, attempt.context.site.staging_dir))
         except Exception as error:  # noqa: BLE001 - the order must say that it failed
             _log.exception("attempt %s of %s failed by a mistake of ours", attempt.number, attempt.order_id)
             return _fail(
@@ -184,12 +182,26 @@ def _put_back(attempt: Attempt, text: str) -> str:
     return "put back"
 
 
+def _first_cause(attempt: Attempt, error: FerryError) -> FerryError:
+    """Looked at again, after the failure: staging that is away now makes files look missing, changed or
+    unwritable, and none of that is true of them."""
+    try:
+        require_staging(attempt.context)
+    except StagingAway as away:
+        _log.info("seen while staging was away: %s", error)
+        return away
+    except (OSError, SQLAlchemyError) as failed:
+        _log.info("staging cannot be looked at: %s", failed)
+    return error
+
+
 def _fail(attempt: Attempt, error: FerryError) -> str:
     """Write what becomes of the order. A failure that our own stop signal caused is none."""
     if attempt.live.is_stopping:
         return _put_back(attempt, "the bridge ends; the order goes on with the next start")
     store = attempt.context.store
     now = utcnow()
+    error = _first_cause(attempt, error)
     reason = error.reason(attempt.context.site.contact)
     since = attempt.waiting_since(reason.code) if not attempt.progressed else None
     reason = reason.model_copy(update={"since": since})

@@ -28,6 +28,13 @@ OUTAGES = frozenset(
         "share_busy",
         "stalled",
         "staging_full",
+        "staging_away",
+        "staging_read_only",
+        "disk_full",
+        "disk_read_only",
+        "not_one_mount",
+        "managed_repository_away",
+        "managed_repository_access",
         "order_busy",
         "orphans_remain",
         "omero_busy",
@@ -57,8 +64,12 @@ class Decision:
 
 
 def classify(error: FerryError) -> Failure:
-    """The class of an error. A refused service account counts as an outage: once staff have corrected it,
-    every order goes on by itself."""
+    """The class of an error.
+
+    A refused service account counts as an outage: once staff have corrected it, every order goes on by itself.
+    Some codes name an outage where the site as a whole is concerned, and a person's task where one import
+    failed by it: the family decides between the two.
+    """
     if isinstance(error, Unavailable):
         return Failure.OUTAGE
     if isinstance(error, TransientFailure):

@@ -13,6 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from server_bridge.context import Context
 from server_bridge.contract import Stage
 from server_bridge.errors import ConfigurationError
+from server_bridge.mover.room import Room
+from server_bridge.mover.staging_disk import StagingAway
 from server_bridge.orders import stages
 from server_bridge.pipeline.attempt import IMPORT, TRANSFER, Attempt, Step, run_attempt
 from server_bridge.pipeline.dispatcher import Dispatcher, lanes_of
@@ -21,6 +23,7 @@ from server_bridge.pipeline.live import LiveAttempts
 from server_bridge.pipeline.steps import annotating, baseline, importing, proving, pulling, verifying
 from server_bridge.processes.runner import ProcessRunner
 from server_bridge.retention.releaser import Releaser
+from server_bridge.staging import require_staging
 
 STOP_SECONDS = 30.0
 """For children to end (TERM, then KILL) when the bridge stops."""
@@ -50,6 +53,7 @@ class Service:
         self._lock = _take_lock(site.state_dir / "pipeline.lock")
         self._live = LiveAttempts(self._store)
         self._runner = ProcessRunner()
+        self._room = Room()
         lanes = lanes_of({share.id: share.pulls for share in site.shares}, site.omero.imports)
         self._engine = Engine(
             engine_url(site.url, site.state_dir), self._run, {lane.queue: lane.at_once for lane in lanes}
@@ -70,17 +74,26 @@ class Service:
         if again:
             _log.info("%d orders go on where they were", len(again))
         self._begun = True
+        self._look_at_staging()
         self._live.start()
         self._engine.start()
         self._store.on_change(self._dispatcher.wake)
         self._dispatcher.start()
         self._releaser.start()
 
+    def _look_at_staging(self) -> None:
+        """A new site's disk is marked now, while whoever installs it looks on. A disk that is away is no
+        reason not to start: orders are taken, and wait for it."""
+        try:
+            require_staging(self._context)
+        except (StagingAway, OSError) as error:
+            _log.error("%s", error)
+
     def _run(self, phase: str, order_id: str, number: int) -> str:
         self._dispatcher.started(order_id, number)
         try:
             with self._live.running(order_id, number) as stop:
-                attempt = Attempt(self._context, order_id, number, stop, self._live, self._runner)
+                attempt = Attempt(self._context, order_id, number, stop, self._live, self._runner, self._room)
                 return run_attempt(attempt, STEPS, PHASES[phase])
         finally:
             self._dispatcher.ended(order_id, number)

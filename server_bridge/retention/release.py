@@ -18,6 +18,7 @@ from server_bridge.orders.models import Order, OrderFile, utcnow
 from server_bridge.pipeline.places import places_of
 from server_bridge.pipeline.steps.proving import judge_files
 from server_bridge.retention.guard import COVERED, ReleaseFacts, may_be_released
+from server_bridge.staging import require_staging
 
 
 def recheck(context: Context, order_id: str) -> Release:
@@ -53,6 +54,7 @@ def gather(context: Context, order: Order, files: list[OrderFile]) -> ReleaseFac
 
     Raises:
         Unavailable: where OMERO does not answer.
+        StagingAway: where the staging disk does not.
     """
     share = context.site.share(order.share)
     # A share that staff took out of the site file releases nothing: its hold is not known any more.
@@ -61,6 +63,7 @@ def gather(context: Context, order: Order, files: list[OrderFile]) -> ReleaseFac
     stage = Stage(order.stage)
     problems: list[tuple[str, str, str]] = []
     if stage in (Stage.PROVEN, Stage.RELEASED):
+        require_staging(context)
         proven = [file for file in left if file.status == ReceiptStatus.PROVEN]
         units = context.store.units(order.id)
         with context.omero.service() as session:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from server_bridge.context import Context
 from server_bridge.contract import ReceiptStatus, Stage
 from server_bridge.errors import FerryError, StaleAttempt
+from server_bridge.mover.staging_disk import StagingAway
 from server_bridge.observability import working_on
 from server_bridge.orders import stages
 from server_bridge.orders.models import Order, OrderFile, utcnow
@@ -20,6 +21,7 @@ from server_bridge.processes.runner import ProcessRunner
 from server_bridge.retention import guard
 from server_bridge.retention.reconcile import APART, Sighting, drop_links, sight
 from server_bridge.retention.release import gather, release
+from server_bridge.staging import require_staging
 
 EVERY_SECONDS = 2.0
 RECHECK = timedelta(hours=1)
@@ -67,7 +69,13 @@ class Releaser:
                 _log.exception("a turn of the releaser failed")
 
     def tick(self, now: datetime) -> None:
-        """Look at the orders whose time has come."""
+        """Look at the orders whose time has come; at none while staging is away: every proof would look
+        lost."""
+        try:
+            require_staging(self._context)
+        except (StagingAway, OSError) as error:
+            _log.info("releases pause: %s", error)
+            return
         for order_id in self._due(now):
             if self._ending.is_set():
                 return

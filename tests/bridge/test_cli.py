@@ -27,6 +27,7 @@ from server_bridge.contract import (
     WorkstationRegistration,
 )
 from server_bridge.errors import ConfigurationError
+from server_bridge.mover.staging_disk import StagingUnlinkable
 from server_bridge.operations import check_config, release_list
 from server_bridge.operations.serve import is_loopback, require_safe_listening, serve_lock
 from server_bridge.orders import intake, workstations
@@ -359,7 +360,7 @@ def test_two_mounts_are_explained(tmp_path: Path) -> None:
     managed = elsewhere / f"ferry-test-{uuid.uuid4().hex}"
     managed.mkdir()
     try:
-        with pytest.raises(ConfigurationError) as caught:
+        with pytest.raises(StagingUnlinkable) as caught:
             check_config.trial_link(tmp_path, managed)
         assert "EXDEV" in caught.value.detail
         assert "one mount point" in caught.value.remedy
@@ -373,9 +374,9 @@ def test_a_managed_repository_that_may_not_be_written_or_is_away(tmp_path: Path)
     closed.mkdir(mode=0o500)
     staging = tmp_path / "staging"
     staging.mkdir()
-    with pytest.raises(ConfigurationError, match="may not link"):
+    with pytest.raises(StagingUnlinkable, match="may not link"):
         check_config.trial_link(staging, closed)
-    with pytest.raises(ConfigurationError, match="not where it should be"):
+    with pytest.raises(StagingUnlinkable, match="not where it should be"):
         check_config.trial_link(staging, tmp_path / "away")
     assert not list(staging.iterdir())
 

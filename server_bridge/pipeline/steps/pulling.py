@@ -21,6 +21,7 @@ from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.progress import Meter
 from server_bridge.pipeline.sources import source_of
 from server_bridge.pipeline.steps.source import look, pull_again, writing_again
+from server_bridge.staging import require_staging
 
 COMMIT_SECONDS = 5.0
 COMMIT_FILES = 2000
@@ -46,13 +47,15 @@ class DigestBook:
 
         Raises:
             StaleAttempt: where the order moved on.
-            OSError: where the disk could not write: nothing is noted then.
+            OSError, StagingAway: where the disk could not write, or is gone: nothing is noted then.
         """
         batch, self._batch = self._batch, []
         self._committed_at = time.monotonic()
         if not batch:
             return
         attempt = self._attempt
+        # What was confirmed must lie on the disk that is synced, not in its bare mount point.
+        require_staging(attempt.context)
         sync_filesystem(attempt.places.staging)
         now = utcnow()
         table = OrderFile.__table__
@@ -115,6 +118,7 @@ def run(attempt: Attempt) -> None:
             work_dir=places.work,
             quarantine_dir=places.quarantine,
             rsync=site.rsync,
+            room=attempt.room,
         )
     finally:
         # Also after a failure or a stop: what is confirmed needs not come a second time.

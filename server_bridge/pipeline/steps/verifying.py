@@ -17,6 +17,7 @@ from server_bridge.errors import NeedsAttention
 from server_bridge.mover import staging
 from server_bridge.mover.command import PARTIAL_DIR
 from server_bridge.mover.compare import differences
+from server_bridge.mover.staging_disk import trial_link
 from server_bridge.omero.directory import resolve_target
 from server_bridge.omero.paths import ambiguous
 from server_bridge.orders.models import OrderFile
@@ -24,6 +25,7 @@ from server_bridge.pipeline import compare
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.leftovers import is_covered
 from server_bridge.pipeline.steps.source import look, pull_again, writing_again
+from server_bridge.staging import require_staging
 
 
 def run(attempt: Attempt) -> None:
@@ -39,6 +41,7 @@ def run(attempt: Attempt) -> None:
     require_staged(attempt, files)
     clear_strangers(attempt, files)
     require_distinct_names(attempt, files)
+    require_one_mount(attempt)
     attempt.check()
     resolve(attempt)
     attempt.check()
@@ -88,6 +91,8 @@ def require_staged(attempt: Attempt, files: list[OrderFile]) -> None:
         elif path.lstat().st_nlink != 1 and not attempt.context.store.units(attempt.order_id):
             raise staging.already_linked(file.path)
     if damaged:
+        # A disk that went away a moment ago is none of these files' fault.
+        require_staging(attempt.context)
         pull_again(
             attempt,
             damaged,
@@ -138,6 +143,19 @@ def require_distinct_names(attempt: Attempt, files: list[OrderFile]) -> None:
             title="OMERO cannot tell two files apart",
             remedy="Rename one of them on the share, then order the acquisition again.",
         )
+
+
+def require_one_mount(attempt: Attempt) -> None:
+    """A hard link from staging into ManagedRepository works now: otherwise every import would fail by itself,
+    and each past the point of no return.
+
+    Raises:
+        StagingUnlinkable: a fault of the site; every order waits until staff have put it right.
+        Unavailable: where OMERO does not say where its ManagedRepository is.
+    """
+    with attempt.context.omero.service() as session:
+        managed = session.managed_repository
+    trial_link(attempt.context.site.staging_dir, managed)
 
 
 def resolve(attempt: Attempt) -> None:
