@@ -37,6 +37,7 @@ from server_bridge.processes.runner import ChildResult, ProcessRunner, RunLock, 
 
 __all__ = ["PendingFile", "PullLimits", "PullOutcome", "PulledFile", "WantedFile", "pull"]
 
+_KEPT_BYTES = 1 << 17
 _SWEEP_SECONDS = 0.25
 _SWEEP_MISSES = 8
 
@@ -108,6 +109,7 @@ def pull(
             unlisted=tuple(sorted(run.unlisted)),
             ended_orphans=lock.ended_orphans,
             duration_seconds=time.monotonic() - started,
+            said=run.said(),
         )
 
 
@@ -255,6 +257,11 @@ class _Pull:
         left = (path for path in sorted(self.files) if path not in self.confirmed)
         return [self.reasons.get(path) or PendingFile(path, "not_pulled") for path in left]
 
+    def said(self) -> str:
+        return "\n".join(
+            shard.result.stderr_text for shard in self._shards if shard.result and shard.result.stderr
+        )
+
     # --- the transfer
 
     def _transfer(self, todo: list[WantedFile]) -> Verdict:
@@ -308,6 +315,7 @@ class _Pull:
                 stall_seconds=self.limits.stall_seconds,
                 stop_event=self,
                 stdout_limit_bytes=1 << 12,
+                stderr_limit_bytes=_KEPT_BYTES,
             )
             with self._guard:
                 self._confirm(shard, last=True)

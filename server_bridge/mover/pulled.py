@@ -61,3 +61,4 @@ class PullOutcome:
     unlisted: tuple[str, ...] = ()  #: arrived though nobody asked for them; now in the quarantine directory
     ended_orphans: tuple[int, ...] = ()  #: pids of a killed bridge's children that were ended first
     duration_seconds: float = 0.0
+    said: str = ""  #: what rsync wrote on its standard error, head and tail, one block per process

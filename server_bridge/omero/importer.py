@@ -7,6 +7,7 @@ import goes on in the server when its client was killed after the upload.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -62,6 +63,8 @@ NO_CANDIDATES = 125
 _KEPT_OUTPUT_BYTES = 4 << 20
 _SCAN_OUTPUT_BYTES = 256 << 20
 _LOG_LIMIT_BYTES = 2 << 20
+
+_log = logging.getLogger(__name__)
 
 
 class StopSignal(Protocol):
@@ -281,7 +284,7 @@ class _Workplace:
             if self._output_path is not None:
                 self._output_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-                self._output = os.fdopen(os.open(self._output_path, flags, 0o600), "ab")
+                self._output = os.fdopen(os.open(self._output_path, flags, 0o600), "ab", buffering=0)
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
@@ -294,8 +297,12 @@ class _Workplace:
             return
         kept = clean(_text(line)).encode("utf-8", "surrogateescape") + b"\n"
         self._room -= len(kept)
-        self._output.write(kept if self._room > 0 else b"[the rest is left out]\n")
-        self._output.flush()
+        try:
+            self._output.write(kept if self._room > 0 else b"[the rest is left out]\n")
+        except OSError as error:
+            # An import must not end because its output has no room.
+            self._room = 0
+            _log.warning("output is not kept: %s", error)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

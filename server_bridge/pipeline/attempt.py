@@ -31,6 +31,7 @@ from server_bridge.pipeline.disk_faults import of_os_error
 from server_bridge.pipeline.live import LiveAttempts
 from server_bridge.pipeline.places import OrderPlaces, places_of
 from server_bridge.pipeline.progress import Reporter
+from server_bridge.processes.kept_output import trim
 from server_bridge.processes.runner import ProcessRunner
 from server_bridge.staging import require_staging
 
@@ -138,6 +139,7 @@ def run_attempt(attempt: Attempt, steps: Mapping[Stage, Step], stages: Sequence[
     """Carry out the steps of a phase from the order's stage on. Returns one word for the engine's row."""
     with working_on(attempt.order_id, attempt=attempt.number):
         try:
+            trim(attempt.places.work)
             while (stage := Stage(attempt.order.stage)) in stages:
                 attempt.check()
                 require_staging(attempt.context)

@@ -66,9 +66,9 @@ class Decision:
 def classify(error: FerryError) -> Failure:
     """The class of an error.
 
-    A refused service account counts as an outage: once staff have corrected it, every order goes on by itself.
-    Some codes name an outage where the site as a whole is concerned, and a person's task where one import
-    failed by it: the family decides between the two.
+    A refused service account counts as an outage: once staff have corrected it, every order goes on by
+    itself. Some codes name an outage where the site as a whole is concerned, and a person's task where one
+    import failed by it: the family decides between the two.
     """
     if isinstance(error, Unavailable):
         return Failure.OUTAGE

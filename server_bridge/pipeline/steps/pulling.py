@@ -21,6 +21,7 @@ from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.progress import Meter
 from server_bridge.pipeline.sources import source_of
 from server_bridge.pipeline.steps.source import look, pull_again, writing_again
+from server_bridge.processes.kept_output import keep
 from server_bridge.staging import require_staging
 
 COMMIT_SECONDS = 5.0
@@ -123,6 +124,8 @@ def run(attempt: Attempt) -> None:
     finally:
         # Also after a failure or a stop: what is confirmed needs not come a second time.
         book.commit()
+    if outcome.said:
+        keep(places.output(attempt.number, "pull"), outcome.said)
     attempt.check()
     attempt.progressed = attempt.progressed or outcome.moved
     _note_unlisted(attempt, outcome)

@@ -256,3 +256,8 @@ def test_output_is_bounded(config: OmeroConfig, alice: Session, staging: Path) -
     assert run.returncode == 0
     assert 0 < log.stat().st_size < 4 << 20
     assert os.access(log, os.R_OK)
+
+
+def test_output_that_has_no_room_ends_no_import(config: OmeroConfig, alice: Session, staging: Path) -> None:
+    run = imported(config, alice, write_tiff(staging / "full.tif"), output_path=Path("/dev/full"))
+    assert (run.returncode, len(run.filesets)) == (0, 1), run.output
