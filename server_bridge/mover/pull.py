@@ -204,12 +204,16 @@ class _Pull:
                 staging.demote(self.staging_dir / wanted.path)
         pending = {self._root + wanted.path for wanted in todo}
         staging.adopt_leftovers(sorted(folders), pending.__contains__)
+        resumed = staging.partial_bytes(folders)
         promise = self._take_room(room, todo, folders)
         if isinstance(promise, str):
             return verdict.staging_full(promise)
         with promise:
             self._promise = promise
             found = self._transfer(todo)
+        # Bytes that came and were thrown away (a file that cannot be read to its end) are no progress: the
+        # same try could be made for ever.
+        self.moved = self.new_files > 0 or staging.partial_bytes(folders) > resumed
         staging.quarantine(self.staging_dir, self.quarantine_dir, sorted(self.unlisted))
         if found.kind is VerdictKind.SPACE:
             # Not one byte is free, for OMERO neither: half a file is the first thing to go.
@@ -331,9 +335,7 @@ class _Pull:
         line = output.parse_line(raw)
         with self._guard:
             if isinstance(line, output.Progress):
-                if line.bytes_done > shard.progress_bytes:
-                    shard.progress_bytes = line.bytes_done
-                    self.moved = True
+                shard.progress_bytes = max(shard.progress_bytes, line.bytes_done)
             elif isinstance(line, output.FileLine):
                 self._announce(shard, line)
             else:
@@ -357,11 +359,10 @@ class _Pull:
             return
         if line.sha1 is not None and line.size_bytes == self.files[path].size_bytes:
             shard.announced[path] = line.sha1
-            self.moved = True
         else:
             shard.announced.pop(path, None)
             if line.verification_failed:
-                self.reasons[path] = PendingFile(path, "verification_failed", "The digests differ.")
+                self.reasons.setdefault(path, PendingFile(path, "verification_failed", "The digests differ."))
 
     def _confirm(self, shard: _Shard, *, last: bool = False) -> None:
         """Confirm announced files by a look at their final names, in the order of their lines.
@@ -405,8 +406,13 @@ class _Pull:
                 staging.drop_partial(self.staging_dir / path)
             return
         if path is not None:
+            found = PendingFile(path, problem.code, raw.decode("ascii", "replace"))
             with self._guard:
-                self.reasons[path] = PendingFile(path, problem.code, raw.decode("ascii", "replace"))
+                # A file that cannot be read fails its verification too: the first fault is the cause.
+                if problem.code == "verification_failed":
+                    self.reasons.setdefault(path, found)
+                else:
+                    self.reasons[path] = found
 
     def _explain(self, wanted: WantedFile) -> None:
         """Find the reason of a file that is pending and that rsync did not name."""

@@ -57,7 +57,7 @@ class PullOutcome:
     verdict: Verdict
     bytes_done: int  #: sizes of the confirmed files
     new_files: int  #: confirmed by this call; 0 again and again means that somebody must look
-    moved: bool  #: whether any byte or file came in this call
+    moved: bool  #: whether this call brought a file, or more of one than there was
     unlisted: tuple[str, ...] = ()  #: arrived though nobody asked for them; now in the quarantine directory
     ended_orphans: tuple[int, ...] = ()  #: pids of a killed bridge's children that were ended first
     duration_seconds: float = 0.0

@@ -228,6 +228,18 @@ def clear_partials(folders: Iterable[Path]) -> None:
             partial_dir.rmdir()
 
 
+def partial_bytes(folders: Iterable[Path]) -> int:
+    """How much of unfinished files these folders hold, for the next pull to go on from."""
+    total = 0
+    for folder in folders:
+        partial_dir = folder / PARTIAL_DIR
+        if look(partial_dir) is None:
+            continue
+        with os.scandir(partial_dir) as entries:
+            total += sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+    return total
+
+
 def quarantine(staging_dir: Path, quarantine_dir: Path, names: Sequence[str]) -> list[Path]:
     """Move arrived names that nobody asked for out of the order's directory; return where they are now.
 

@@ -70,6 +70,12 @@ _TEXTS: tuple[tuple[str, VerdictKind, str, str, str], ...] = (
     (r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED|No .* host key is known", _P,
      "share_host_key", "The buffer's host key is not the known one",
      "Staff must check that this is the right host and update the known host keys."),
+    # Rc 5, like a refusal: but a daemon that is being restarted, or the forwarder in front of it, does this.
+    (r"did not see server greeting|didn't get server startup line", _T, "share_away",
+     "The buffer ends the connection before it begins", _AWAY),
+    (r"rather than greeting|omitted the digest name list", _T, "share_away",
+     "Something else answers in the place of the buffer's rsync",
+     "Staff look what listens there, and at host and port of the share; the order goes on by itself."),
     (r"Unknown module|access denied to", _P, "share_unknown",
      "The buffer does not know this share, or not this bridge", _SITE),
     (r"@ERROR: (?:chroot|chdir) failed|\[sender\] change_dir .* failed: No such file", _T, "share_away",

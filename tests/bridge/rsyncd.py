@@ -155,6 +155,7 @@ class RsyncDaemon(_Server):
         greeting: str = "",
         address: str = "127.0.0.1",
         before: Sequence[str] = (),
+        arguments: Sequence[str] = (),
     ) -> None:
         """``before`` is written before the daemon's command (it then lives in a namespace, or under strace),
         and ``address`` is where it listens there."""
@@ -164,6 +165,7 @@ class RsyncDaemon(_Server):
         self.rsync = rsync
         self.address = address
         self.before = list(before)
+        self.arguments = list(arguments)
         self.port = free_port()
         self.log = tmp / "rsyncd.log"
         self.module_path = module_path
@@ -202,7 +204,7 @@ class RsyncDaemon(_Server):
     def _command(self) -> list[str]:
         return [
             *self.before, self.rsync, "--daemon", "--no-detach", f"--address={self.address}",
-            f"--port={self.port}", f"--config={self.config}",
+            f"--port={self.port}", f"--config={self.config}", *self.arguments,
         ]  # fmt: skip
 
     def source(self, *, module: str = "acq", subpath: str = ".", password: str | None = None) -> DaemonSource:

@@ -12,6 +12,7 @@ from server_bridge.orders import stages
 from server_bridge.orders.models import OrderFile
 from server_bridge.pipeline.attempt import Attempt, Finished
 from server_bridge.pipeline.sources import source_of
+from server_bridge.processes.run_lock import RunLock
 
 
 def look(attempt: Attempt) -> Listing:
@@ -19,20 +20,23 @@ def look(attempt: Attempt) -> Listing:
 
     Raises:
         ShareAway, ShareRefused, FolderMissing, FolderRefused: as the mover says it.
+        LockBusy, OrphansRemain: where a process of an earlier look cannot be ended.
     """
     share, site = attempt.share, attempt.context.site
     attempt.places.work.mkdir(parents=True, exist_ok=True)
     try:
-        return list_source(
-            source_of(share),
-            attempt.order.path,
-            attempt.runner,
-            marker=share.marker,
-            rsync=site.rsync,
-            stall_seconds=share.stall_seconds,
-            stop_event=attempt.stop,
-            work_dir=attempt.places.work,
-        )
+        with RunLock.acquire(attempt.places.lock) as lock:
+            return list_source(
+                source_of(share),
+                attempt.order.path,
+                attempt.runner,
+                marker=share.marker,
+                rsync=site.rsync,
+                stall_seconds=share.stall_seconds,
+                stop_event=attempt.stop,
+                work_dir=attempt.places.work,
+                lock=lock,
+            )
     finally:
         # A listing that our own stop signal ended must not be read as an outage.
         attempt.check()

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -40,13 +40,15 @@ LONG_SECONDS = 90.0
 
 @dataclass
 class World:
-    """One site. ``limits`` and ``share`` replace values of the site file."""
+    """One site. ``limits`` and ``share`` replace values of the site file; ``rsync`` is the bridge's own."""
 
     top: Path
     sandbox: RunningSandbox
     rsyncd: RsyncDaemon
     limits: dict[str, Any] = field(default_factory=dict)
     share: dict[str, Any] = field(default_factory=dict)
+    more_shares: tuple[dict[str, Any], ...] = ()
+    rsync: str = "rsync"
     bridge: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -65,7 +67,7 @@ class World:
             "id": SHARE,
             "source": {
                 "kind": "daemon",
-                "host": "127.0.0.1",
+                "host": self.rsyncd.address,
                 "port": self.rsyncd.port,
                 "module": "acq",
                 "user": "bridge",
@@ -93,7 +95,8 @@ class World:
             "call_timeout_seconds": 10,
             "webclient_url": "https://omero.example.org/webclient",
         }
-        values["shares"] = (share,)
+        values["shares"] = (share, *self.more_shares)
+        values["rsync"] = self.rsync
         return SiteConfig(**values)
 
     @property
@@ -113,6 +116,7 @@ class World:
         dataset: str = "",
         tags: tuple[str, ...] = (),
         sealed: bool = True,
+        share: str = SHARE,
     ) -> str:
         """An accepted order for what lies at ``path`` on the buffer now."""
         context = self.context
@@ -130,7 +134,7 @@ class World:
                 id=order_id,
                 person=person,
                 ordered_by=person,
-                share=SHARE,
+                share=share,
                 path=path,
                 kind="folder" if (self.buffer / path).is_dir() else "file",
                 target=target.model_dump(mode="json"),
@@ -265,21 +269,29 @@ class World:
         finally:
             running.stop()
 
-    def start_bridge(self) -> subprocess.Popen[bytes]:
-        """The pipeline in a process of its own, which a test may kill."""
+    def start_bridge(self, before: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """The pipeline in a process of its own, which a test may kill; ``before`` is written before its
+        command."""
         described = self.top / "site.json"
         described.write_text(json.dumps(self.site.model_dump(mode="json")))
         ready = self.top / "ready"
         ready.unlink(missing_ok=True)
         with (self.top / "bridge.log").open("ab") as log:
             self.bridge = subprocess.Popen(
-                [sys.executable, "-m", "tests.bridge.pipeline.pipeline_process", str(described), str(ready)],
+                [
+                    *before,
+                    sys.executable,
+                    "-m",
+                    "tests.bridge.pipeline.pipeline_process",
+                    str(described),
+                    str(ready),
+                ],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-            )
+            )  # fmt: skip
         deadline = time.monotonic() + LONG_SECONDS
         while not ready.exists():
             if self.bridge.poll() is not None or time.monotonic() > deadline:
