@@ -46,7 +46,8 @@ def mount(place: Namespace, where: Path, options: str) -> None:
 
 
 def remount(place: Namespace, where: Path, options: str) -> None:
-    place.root("mount", "-o", f"remount,{options}", where)
+    # With its source named: else mount(8) repeats the options it reads, with user ids that are none in here.
+    place.root("mount", "-o", f"remount,{options}", "small", where)
 
 
 def lying_in(place: Namespace, world: World, order_id: str) -> dict[str, int]:
