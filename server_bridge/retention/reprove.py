@@ -30,6 +30,7 @@ from server_bridge.orders.models import ImportUnit, Order, OrderFile, utcnow
 from server_bridge.pipeline import reproof
 from server_bridge.pipeline.places import OrderPlaces, places_of
 from server_bridge.pipeline.steps.proving import judge_files
+from server_bridge.staging import require_staging
 
 BATCH = 500
 CONTENT_CODES = frozenset({"content_differs", "unreadable", "changed_meanwhile"})
@@ -133,6 +134,7 @@ def prove_again(
     _require_disk(managed, "ManagedRepository")
     if any(one.freed_at is None for one in members):
         _require_disk(context.site.staging_dir, "The staging folder")
+        require_staging(context)
 
     def on_bytes(count: int) -> None:
         findings.bytes_read += count
