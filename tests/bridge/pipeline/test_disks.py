@@ -7,6 +7,8 @@ before its import, and no further.
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,13 +19,14 @@ from tests.bridge import namespaces
 from tests.bridge.conftest_sandbox import RunningSandbox
 from tests.bridge.namespaces import Namespace
 from tests.bridge.pipeline.conftest import MakeWorld
-from tests.bridge.pipeline.test_network import SIDE, SLOW, big
+from tests.bridge.pipeline.test_network import PATIENCE, SIDE, SLOW, big
 from tests.bridge.pipeline.world import World, age
 from tests.bridge.rsyncd import wait_until
 from tests.bridge.sandbox.conftest import write_tiff
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(600),
     pytest.mark.skipif(not namespaces.are_possible(), reason="no unprivileged namespaces on this machine"),
 ]
 
@@ -37,7 +40,10 @@ def place() -> Iterator[Namespace]:
 @pytest.fixture
 def world(make_world: MakeWorld, sandbox: RunningSandbox) -> World:
     return make_world(
-        sandbox, daemon={"arguments": SLOW}, share={"pulls": 2}, limits={"keep_free_bytes": 1 << 20}
+        sandbox,
+        daemon={"arguments": SLOW},
+        share={"pulls": 2, "stall_seconds": 600},
+        limits={"keep_free_bytes": 1 << 20},
     )
 
 
@@ -79,6 +85,11 @@ def wait_staged(place: Namespace, world: World, order_id: str, path: str) -> Non
     assert world.files(order_id)[path].sha1
 
 
+def signal_all(pids: list[int], number: int) -> None:
+    for pid in pids:
+        os.kill(pid, number)
+
+
 def test_a_disk_without_room_is_waited_for_and_says_how_much_is_missing(
     world: World, place: Namespace
 ) -> None:
@@ -108,8 +119,15 @@ def test_two_orders_never_start_on_the_same_room(world: World, place: Namespace)
     one = world.order(first)
     world.start_bridge(place.prefix())
     in_the_middle(place, world, one)
-    two = world.order(second)
-    order = world.wait_reason(two, "staging_full")
+    # The first stands still in the middle for as long as it takes the second to ask.
+    serving = world.rsyncd.transfers()
+    signal_all(serving, signal.SIGSTOP)
+    try:
+        two = world.order(second)
+        order = world.wait_reason(two, "staging_full")
+        assert world.look(one).condition == Condition.RUNNING
+    finally:
+        signal_all(serving, signal.SIGCONT)
     assert order.reason is not None
     assert "for pulls that run already" in order.reason["detail"], order.reason
     wait_staged(place, world, one, first)
@@ -210,5 +228,5 @@ def test_a_full_disk_of_the_bridges_own_data_is_waited_for(world: World, place: 
     order = world.wait_reason(order_id, "disk_full")
     assert order.condition == Condition.WAITING
     filler.unlink()
-    world.wait_proven(order_id)
+    world.wait_proven(order_id, PATIENCE)
     world.require_once(order_id, {path})

@@ -14,12 +14,13 @@ from server_bridge.contract import Condition, Stage
 from server_bridge.processes import run_lock, watch
 from tests.bridge.conftest_sandbox import RunningSandbox
 from tests.bridge.pipeline.conftest import MakeWorld
+from tests.bridge.pipeline.test_network import PATIENCE
 from tests.bridge.pipeline.world import World, age
 from tests.bridge.processes.test_runner import is_alive
 from tests.bridge.rsyncd import wait_until
 from tests.bridge.sandbox.conftest import write_tiff
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 HUNG = "hung"
 
 
@@ -67,7 +68,7 @@ def test_a_share_that_hangs_holds_up_only_itself_and_a_cancel_ends_its_process(
     with world.running() as running:
         wait_until(lambda: bool(numbers(hanging)), "the listing hangs", seconds=60)
         beside = world.order("alice/beside.tif")
-        world.wait_proven(beside)
+        world.wait_proven(beside, PATIENCE)
         assert world.look(behind).condition == Condition.RUNNING
         world.cancel(behind)
         world.wait(behind, lambda _order: not running._live.keys(), seconds=60)
@@ -100,5 +101,5 @@ def test_a_process_that_no_signal_reaches_is_one_and_stays_one(
             # The mount answers again.
             (tmp_path / "answers").touch()
             hung.undo()
-            world.wait_proven(behind)
+            world.wait_proven(behind, PATIENCE)
     assert not any(map(is_alive, numbers(hanging)))

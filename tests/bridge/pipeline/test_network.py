@@ -25,7 +25,9 @@ from tests.bridge.pipeline.world import World, age
 from tests.bridge.rsyncd import wait_until
 from tests.bridge.sandbox.conftest import write_tiff
 
-pytestmark = pytest.mark.slow
+#: For an order to come from anywhere to its proof, also on a machine that has other things to do.
+PATIENCE = 180.0
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SIDE = 2200  #: 4.8 million bytes
 SLOW = ("--bwlimit=900",)
 #: What rsync may send beyond the rest of a file: the block that was under way, listings, its own words.
@@ -97,7 +99,7 @@ def test_a_daemon_that_is_killed_in_the_middle_and_started_again(slow_world: Wor
         assert staged_bytes(world, order_id) == kept, "tries in between take nothing away"
         before = sent_bytes(world)
         world.rsyncd.start()
-        world.wait_proven(order_id)
+        world.wait_proven(order_id, PATIENCE)
     assert sent_bytes(world) - before < SIDE * SIDE - kept + SPARE, "only the rest is sent"
     require_whole(world, order_id, path)
 
@@ -114,7 +116,7 @@ def test_a_daemon_that_freezes_is_noticed_by_the_watchdog(slow_world: World) -> 
             assert staged_bytes(world, order_id) > 500_000
         finally:
             world.rsyncd.sigcont()
-        world.wait_proven(order_id)
+        world.wait_proven(order_id, PATIENCE)
     require_whole(world, order_id, path)
 
 
@@ -138,7 +140,7 @@ def test_the_buffers_disk_goes_away_in_the_middle(slow_world: World, how: str) -
             (world.buffer / "alice").rmdir()
         world.buffer.rmdir()
         disk.rename(world.buffer)
-        world.wait_proven(order_id)
+        world.wait_proven(order_id, PATIENCE)
     require_whole(world, order_id, path)
 
 
@@ -173,7 +175,7 @@ def test_a_daemon_that_refuses_after_its_restart_asks_staff_and_a_retry_brings_t
         change_config(world, new, old)
         world.rsyncd.restart()
         world.retry(order_id)
-        world.wait_proven(order_id)
+        world.wait_proven(order_id, PATIENCE)
     require_whole(world, order_id, path)
 
 
@@ -188,8 +190,8 @@ def test_a_daemon_without_a_free_connection_is_waited_for(
         two = world.order(second)
         order = world.wait_reason(two, "share_busy")
         assert order.condition == Condition.WAITING
-        world.wait_proven(one)
-        world.wait_proven(two)
+        world.wait_proven(one, PATIENCE)
+        world.wait_proven(two, PATIENCE)
     require_whole(world, one, first)
     require_whole(world, two, second)
 
@@ -239,7 +241,7 @@ def test_something_else_on_the_daemons_port_is_an_outage(world: World, answer: b
             assert (order.condition, order.sealed) == (Condition.WAITING, True)
             # A connection that is closed at once may also look reset, or broken.
             assert order.reason is not None and (order.reason["title"] == title or not answer)
-        world.wait_proven(order_id)
+        world.wait_proven(order_id, PATIENCE)
     require_whole(world, order_id, path)
 
 
@@ -265,7 +267,7 @@ def test_a_file_that_the_buffers_disk_cannot_read_is_named_and_never_imported(
         world.rsyncd.before = []
         world.rsyncd.restart()
         world.retry(order_id)
-        world.wait_proven(order_id)
+        world.wait_proven(order_id, PATIENCE)
     world.require_once(order_id, {bad, good})
 
 
@@ -292,6 +294,6 @@ def test_an_order_finishes_by_itself_after_its_link_was_cut_for_good_and_mended(
             assert order.condition == Condition.WAITING
             kept = staged_bytes(world, order_id)
             link.mend()
-            world.wait_proven(order_id)
+            world.wait_proven(order_id, PATIENCE)
             assert kept > 500_000
         require_whole(world, order_id, path)
