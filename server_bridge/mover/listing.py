@@ -26,7 +26,7 @@ DEFAULT_MARKER = ".omero-ferry-share"
 _KINDS = {"f": "file", "d": "folder", "L": "link", "D": "device", "S": "special"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One file. ``mtime_s`` is whole seconds since 1970 UTC, rounded down, as rsync lists it."""
 

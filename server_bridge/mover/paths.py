@@ -11,6 +11,7 @@ surrogates (``surrogateescape``) and are refused: OMERO stores names as UTF-8.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ LONGEST_NAME_BYTES = 255
 #: PATH_MAX counts the closing NUL, and staging puts its own root in front: the caller passes what is left.
 LONGEST_PATH_BYTES = 4096
 
+#: All of Unicode's category Cc.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _RENAME = "Rename the file or folder on the share and order it again."
 
 
@@ -77,7 +80,7 @@ def check_path(path: str, longest_bytes: int = LONGEST_PATH_BYTES) -> PathProble
         return problem(
             "path_not_utf8", "A name that OMERO cannot store", "it is not valid UTF-8 and OMERO needs UTF-8."
         )
-    if any(unicodedata.category(character) == "Cc" for character in path):
+    if _CONTROL.search(path):
         return problem(
             "path_control", "A path with control characters", "OMERO and Windows cannot hold such a name."
         )

@@ -35,7 +35,7 @@ _SWEEP_SECONDS = 0.25
 _SWEEP_MISSES = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WantedFile:
     """One file of the bridge's own listing: what must arrive. ``mtime_s`` in whole seconds, rounded down."""
 
@@ -44,7 +44,7 @@ class WantedFile:
     mtime_s: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PulledFile:
     """One file that is in staging under its final name, looked at, with the SHA-1 that rsync computed."""
 

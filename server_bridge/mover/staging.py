@@ -64,7 +64,11 @@ def lacking_space(
 
 def is_complete(path: Path | str, size_bytes: int, mtime_s: int) -> bool:
     """Whether the final name is a regular file of exactly this size and, in whole seconds, this mtime."""
-    found = look(path)
+    return is_whole(look(path), size_bytes, mtime_s)
+
+
+def is_whole(found: os.stat_result | None, size_bytes: int, mtime_s: int) -> bool:
+    """:func:`is_complete`, for a name that was looked at already."""
     return (
         found is not None
         and stat.S_ISREG(found.st_mode)

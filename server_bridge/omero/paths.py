@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
 
 _SAFE = "_"
 _NAMES = frozenset(
@@ -30,9 +31,10 @@ def safe_component(name: str) -> str:
     upper = name.upper()
     if upper in _NAMES:
         name = name + _SAFE
-    for prefix in _PREFIXES:
-        if upper.startswith(prefix):
-            name = _SAFE + name
+    if upper.startswith(_PREFIXES):
+        for prefix in _PREFIXES:
+            if upper.startswith(prefix):
+                name = _SAFE + name
     return name.translate(_CHARACTERS)
 
 
@@ -45,10 +47,18 @@ def client_path(absolute: str) -> str:
     """
     if not absolute.startswith("/"):
         raise ValueError(f"not an absolute path: {absolute}")
-    parts = [part for part in absolute.split("/") if part]
-    if any(part in (".", "..") for part in parts):
+    folder, _, name = absolute.rstrip("/").rpartition("/")
+    above = _client_folder(folder)
+    if name in (".", "..") or above is None:
         raise ValueError(f"not a normal path: {absolute}")
-    return "/".join(safe_component(part) for part in parts)
+    return f"{above}/{safe_component(name)}" if above else safe_component(name)
+
+
+@lru_cache(maxsize=1024)
+def _client_folder(folder: str) -> str | None:
+    """The same for the folder of a file, which thousands of files share; None for one that is not normal."""
+    parts = [part for part in folder.split("/") if part]
+    return None if "." in parts or ".." in parts else "/".join(safe_component(part) for part in parts)
 
 
 def ambiguous(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -17,14 +17,14 @@ from sqlalchemy.orm import Session
 
 from server_bridge.contract import Condition, Progress, Reason, Stage
 from server_bridge.errors import NotFound, StaleAttempt
-from server_bridge.orders import stages
+from server_bridge.orders import file_rows, stages
+from server_bridge.orders.file_rows import FileRow
 from server_bridge.orders.models import (
     AuditEntry,
     FeedCounter,
     ImportUnit,
     Order,
     OrderEvent,
-    OrderFile,
     OrderProgress,
     utcnow,
 )
@@ -246,14 +246,10 @@ class Store:
         with self.read() as session:
             return self.get(session, order_id)
 
-    def files(self, order_id: str) -> list[OrderFile]:
-        """Detached rows of the manifest, by path."""
+    def files(self, order_id: str) -> list[FileRow]:
+        """The manifest's files, by path. Costs half a kilobyte and some microseconds per file: once per step."""
         with self.read() as session:
-            return list(
-                session.scalars(
-                    select(OrderFile).where(OrderFile.order_id == order_id).order_by(OrderFile.path)
-                )
-            )
+            return file_rows.read(session, order_id)
 
     def units(self, order_id: str) -> list[ImportUnit]:
         """Detached rows of the import units, by index."""

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from threading import Event
+from typing import TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from server_bridge.config import ShareConfig
 from server_bridge.context import Context
@@ -31,6 +35,10 @@ from server_bridge.pipeline.progress import Reporter
 from server_bridge.processes.runner import ProcessRunner
 
 TRANSFER, IMPORT = "transfer", "import"
+LOOK_EVERY = 1000
+"""Files between two looks at whether the attempt may go on: well below a second of any step's work."""
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -76,20 +84,35 @@ class Attempt:
         Raises:
             NeedsAttention: where staff removed it from the site file.
         """
-        share_id = self.order.share
-        share = self.context.site.share(share_id)
+        share = self.context.site.share(self._share_id)
         if share is None:
             raise NeedsAttention(
-                f"The site file knows no share {share_id!r} any more.",
+                f"The site file knows no share {self._share_id!r} any more.",
                 code="share_unknown",
                 title="The share is gone from the site file",
                 remedy="Staff put it back, or the order is cancelled.",
             )
         return share
 
-    @property
+    @cached_property
     def places(self) -> OrderPlaces:
-        return places_of(self.context.site, self.order.share, self.order_id)
+        return places_of(self.context.site, self._share_id, self.order_id)
+
+    @cached_property
+    def _share_id(self) -> str:
+        # An order's share never changes; it is asked for with every file.
+        return self.order.share
+
+    def write(self) -> AbstractContextManager[tuple[Session, Order]]:
+        """A writing transaction that only this attempt may make (`Store.attempt_write`)."""
+        return self.context.store.attempt_write(self.order_id, self.number)
+
+    def each(self, items: Iterable[T]) -> Iterator[T]:
+        """The items of a long loop, with a :meth:`check` now and then."""
+        for number, item in enumerate(items):
+            if number % LOOK_EVERY == 0:
+                self.check()
+            yield item
 
     def check(self) -> None:
         """Stop here if this attempt may not go on.

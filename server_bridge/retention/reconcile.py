@@ -17,7 +17,8 @@ from server_bridge.contract import ReceiptStatus, Stage
 from server_bridge.mover.listing import FolderMissing, list_source
 from server_bridge.omero.proof import NameOnDisk, look
 from server_bridge.orders import stages
-from server_bridge.orders.models import Order, OrderFile
+from server_bridge.orders.file_rows import FileRow
+from server_bridge.orders.models import Order
 from server_bridge.pipeline.places import places_of
 from server_bridge.pipeline.sources import source_of
 from server_bridge.processes.runner import ProcessRunner
@@ -35,7 +36,7 @@ class Sighting:
 
 
 def may_be_dropped(
-    file: OrderFile,
+    file: FileRow,
     first: Sighting,
     second: Sighting,
     staged: NameOnDisk | None,

@@ -14,7 +14,8 @@ from server_bridge.context import Context
 from server_bridge.contract import Reason, ReceiptStatus, Release, ReleasedFile, Stage
 from server_bridge.omero.receipts import filesets_by_id
 from server_bridge.orders import stages
-from server_bridge.orders.models import Order, OrderFile, utcnow
+from server_bridge.orders.file_rows import FileRow
+from server_bridge.orders.models import Order, utcnow
 from server_bridge.pipeline.places import places_of
 from server_bridge.pipeline.steps.proving import judge_files
 from server_bridge.retention.guard import COVERED, ReleaseFacts, may_be_released
@@ -48,7 +49,7 @@ def not_released() -> Reason:
     return Reason(code="changed_meanwhile", title="The order changed a moment ago", remedy="Ask again.")
 
 
-def gather(context: Context, order: Order, files: list[OrderFile]) -> ReleaseFacts:
+def gather(context: Context, order: Order, files: list[FileRow]) -> ReleaseFacts:
     """Read the facts; OMERO and disks are asked only for an order that claims to be proven.
 
     Raises:
@@ -108,7 +109,7 @@ def release(context: Context, order_id: str, now: datetime) -> bool:
 
 
 def _answer(
-    context: Context, order: Order, now: datetime, refused: Reason | None, files: list[OrderFile]
+    context: Context, order: Order, now: datetime, refused: Reason | None, files: list[FileRow]
 ) -> Release:
     if refused is not None:
         refused = refused.model_copy(update={"contact": context.site.contact})

@@ -15,7 +15,8 @@ from server_bridge.contract import ReceiptStatus, Stage
 from server_bridge.errors import FerryError, StaleAttempt
 from server_bridge.observability import working_on
 from server_bridge.orders import stages
-from server_bridge.orders.models import Order, OrderFile, utcnow
+from server_bridge.orders.file_rows import FileRow
+from server_bridge.orders.models import Order, utcnow
 from server_bridge.processes.runner import ProcessRunner
 from server_bridge.retention import guard
 from server_bridge.retention.reconcile import APART, Sighting, drop_links, sight
@@ -138,7 +139,7 @@ class Releaser:
             )
             store.audit(session, "bridge", "order.proof_lost", order.id, detail=text)
 
-    def _retire(self, order: Order, files: list[OrderFile], now: datetime) -> timedelta:
+    def _retire(self, order: Order, files: list[FileRow], now: datetime) -> timedelta:
         if any(file.freed_at is None and file.status == ReceiptStatus.PROVEN for file in files):
             return RECHECK
         seen = sight(self._context, order, now, self._runner)

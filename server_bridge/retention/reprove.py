@@ -26,6 +26,7 @@ from server_bridge.omero.proof import FileProblem, FileProof
 from server_bridge.omero.receipts import FilesetInfo, filesets_by_id
 from server_bridge.orders import commands, stages
 from server_bridge.orders.callers import Caller
+from server_bridge.orders.file_rows import FileRow
 from server_bridge.orders.models import ImportUnit, Order, OrderFile, utcnow
 from server_bridge.pipeline import reproof
 from server_bridge.pipeline.places import OrderPlaces, places_of
@@ -160,7 +161,7 @@ def prove_again(
     return findings
 
 
-def _batches(members: Sequence[OrderFile]) -> Iterator[Sequence[OrderFile]]:
+def _batches(members: Sequence[FileRow]) -> Iterator[Sequence[FileRow]]:
     for start in range(0, len(members), BATCH):
         yield members[start : start + BATCH]
 
@@ -190,7 +191,7 @@ def _require_disk(folder: Path, name: str) -> None:
 def _look(
     order: Order,
     units: Sequence[ImportUnit],
-    batch: Sequence[OrderFile],
+    batch: Sequence[FileRow],
     filesets: Mapping[int, FilesetInfo],
     places: OrderPlaces,
     content: bool,
@@ -221,13 +222,13 @@ def _look(
     return proofs, problems
 
 
-def _differs(file: OrderFile, proof: FileProof) -> bool:
+def _differs(file: FileRow, proof: FileProof) -> bool:
     """Whether the receipt has to be written anew. A device's number changes with every mount: it is noted
     with a new inode and never a reason by itself."""
     return (proof.inode, proof.rule) != (file.inode, file.rule)
 
 
-def _why(batch: Sequence[OrderFile], anew: Mapping[str, FileProof]) -> dict[str, str]:
+def _why(batch: Sequence[FileRow], anew: Mapping[str, FileProof]) -> dict[str, str]:
     return {
         one.path: f"inode {one.inode} became {anew[one.path].inode}"
         if one.inode != anew[one.path].inode

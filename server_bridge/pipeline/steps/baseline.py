@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, delete, update
 
 from server_bridge.contract import ReceiptStatus, Stage
 from server_bridge.errors import NeedsAttention
+from server_bridge.orders import file_rows
 from server_bridge.orders.models import ImportUnit, OrderFile
 from server_bridge.pipeline import compare
 from server_bridge.pipeline.attempt import Attempt
@@ -61,7 +62,7 @@ def run(attempt: Attempt) -> None:
         for file in files
         if file.source_mtime_s != listing.entries[file.path].mtime_s
     ]
-    with attempt.context.store.attempt_write(attempt.order_id, attempt.number) as (session, order):
+    with attempt.write() as (session, order):
         # An order that came back from `importing` (nothing of it was in OMERO) is grouped anew: its units are
         # those of the files as they were.
         session.execute(delete(ImportUnit).where(ImportUnit.order_id == order.id))
@@ -71,13 +72,7 @@ def run(attempt: Attempt) -> None:
             .values(unit=None, status=ReceiptStatus.PENDING.value, rule="")
         )
         order.asks_left_out = False
-        if rows:
-            table = OrderFile.__table__
-            session.connection().execute(
-                update(table)  # type: ignore[arg-type]
-                .where(table.c.order_id == order.id, table.c.path == bindparam("key"))
-                # Another time is another file: its digest is of what was there before.
-                .values(source_mtime_s=bindparam("mtime_s"), sha1=None, staged_at=None),
-                rows,
-            )
+    # Another time is another file: its digest is of what was there before.
+    noted = {"source_mtime_s": bindparam("mtime_s"), "sha1": None, "staged_at": None}
+    file_rows.write(attempt.write, noted, rows)
     attempt.advance(Stage.PULLING, f"the share holds what was sealed: {len(files)} files", keep_running=True)

@@ -20,7 +20,8 @@ from server_bridge.mover import staging
 from server_bridge.omero.importer import ImportRun, ImportStep, explain, run_import
 from server_bridge.omero.paths import client_path
 from server_bridge.omero.receipts import FilesetInfo, filesets_by_client_path, remove_debris
-from server_bridge.orders.models import ImportUnit, OrderFile, utcnow
+from server_bridge.orders.file_rows import FileRow
+from server_bridge.orders.models import ImportUnit, utcnow
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.steps.units import ensure_units
 from server_bridge.pipeline.unit_rules import UnitAction, decide, may_still_import
@@ -68,7 +69,7 @@ class _Importer:
     """Brings one unit after the other into OMERO."""
 
     def __init__(
-        self, attempt: Attempt, lock: RunLock, units: Sequence[ImportUnit], files: Sequence[OrderFile]
+        self, attempt: Attempt, lock: RunLock, units: Sequence[ImportUnit], files: Sequence[FileRow]
     ) -> None:
         self._attempt = attempt
         self._lock = lock
@@ -76,7 +77,7 @@ class _Importer:
         self._order = attempt.order
         self._target = attempt.target
         self._places = attempt.places
-        self._members: dict[int, list[OrderFile]] = {unit.index: [] for unit in units}
+        self._members: dict[int, list[FileRow]] = {unit.index: [] for unit in units}
         for file in files:
             if file.unit is not None:
                 self._members[file.unit].append(file)
@@ -166,7 +167,7 @@ class _Importer:
             store.event(session_, order, "bridge", text)
             store.audit(session_, "bridge", "omero.remove_debris", order.id, fileset_id=fileset.fileset_id)
 
-    def _all_files(self) -> list[OrderFile]:
+    def _all_files(self) -> list[FileRow]:
         return [file for files in self._members.values() for file in files]
 
     def _import(self, unit: ImportUnit) -> None:

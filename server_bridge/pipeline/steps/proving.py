@@ -7,9 +7,9 @@ between pull and import is found here, and nowhere earlier.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam
 
 from server_bridge.contract import Condition, ReceiptStatus, Stage
 from server_bridge.errors import NeedsAttention
@@ -17,8 +17,9 @@ from server_bridge.mover.durability import sync_filesystem
 from server_bridge.omero.paths import client_path
 from server_bridge.omero.proof import FileProblem, FileProof, prove_file
 from server_bridge.omero.receipts import FilesetInfo, filesets_by_id
-from server_bridge.orders import stages
-from server_bridge.orders.models import ImportUnit, Order, OrderFile, utcnow
+from server_bridge.orders import file_rows, stages
+from server_bridge.orders.file_rows import FileRow
+from server_bridge.orders.models import ImportUnit, Order, utcnow
 from server_bridge.pipeline import reproof
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.places import OrderPlaces
@@ -42,11 +43,11 @@ def run(attempt: Attempt) -> None:
     if missing := [unit for unit in units if not _is_there(unit, filesets)]:
         _missing(attempt, order, missing)
         return
-    proofs, problems = judge_files(order, units, members, filesets, attempt.places)
+    proofs, problems = judge_files(order, units, members, filesets, attempt.places, attempt.each)
     if proofs:
         # The links that OMERO's files are must survive a power loss before we say so.
         sync_filesystem(attempt.places.staging)
-        _note(attempt, units, proofs)
+        _note(attempt, units, members, proofs)
     if problems:
         _refute(attempt, members, problems)
     require_all_covered(attempt)
@@ -62,9 +63,10 @@ def _is_there(unit: ImportUnit, filesets: Mapping[int, FilesetInfo]) -> bool:
 def judge_files(
     order: Order,
     units: Sequence[ImportUnit],
-    members: Sequence[OrderFile],
+    members: Sequence[FileRow],
     filesets: Mapping[int, FilesetInfo],
     places: OrderPlaces,
+    each: Callable[[Iterable[FileRow]], Iterable[FileRow]] = iter,
 ) -> tuple[dict[str, FileProof], dict[str, FileProblem]]:
     """Proof or problem of each file, by path. Looks at both names on disk; asks OMERO nothing.
 
@@ -76,6 +78,7 @@ def judge_files(
         members: the files that belong to units.
         filesets: what OMERO holds, by id.
         places: where the files are staged.
+        each: goes through the files; an attempt looks there whether it may go on.
     """
     group_id = int(order.target["group_id"])
     of_unit = {unit.index: filesets.get(unit.fileset_id or -1) for unit in units}
@@ -86,7 +89,7 @@ def judge_files(
     }
     proofs: dict[str, FileProof] = {}
     problems: dict[str, FileProblem] = {}
-    for file in members:
+    for file in each(members):
         fileset = of_unit.get(file.unit if file.unit is not None else -1)
         staged = places.staged(file.path)
         if fileset is None or not fileset.complete:
@@ -152,30 +155,33 @@ def _missing(attempt: Attempt, order: Order, missing: Sequence[ImportUnit]) -> N
         )
 
 
-def _note(attempt: Attempt, units: Sequence[ImportUnit], proofs: Mapping[str, FileProof]) -> None:
+def _note(
+    attempt: Attempt,
+    units: Sequence[ImportUnit],
+    members: Sequence[FileRow],
+    proofs: Mapping[str, FileProof],
+) -> None:
     fileset_of = {unit.index: unit.fileset_id for unit in units}
-    unit_of = {file.path: file.unit for file in attempt.context.store.files(attempt.order_id)}
-    table = OrderFile.__table__
-    now = utcnow()
-    with attempt.context.store.attempt_write(attempt.order_id, attempt.number) as (session, order):
-        session.connection().execute(
-            update(table)  # type: ignore[arg-type]
-            .where(table.c.order_id == order.id, table.c.path == bindparam("key"))
-            .values(
-                status=ReceiptStatus.PROVEN.value,
-                rule=bindparam("stands_in"),
-                fileset_id=bindparam("fileset"),
-                original_file_id=bindparam("original_file"),
-                omero_sha1=bindparam("digest"),
-                managed_path=bindparam("managed"),
-                device=bindparam("on_device"),
-                inode=bindparam("on_inode"),
-                proven_at=now,
-            ),
-            [
+    proven = [file for file in members if file.path in proofs]
+    values = {
+        "status": ReceiptStatus.PROVEN.value,
+        "rule": bindparam("stands_in"),
+        "fileset_id": bindparam("fileset"),
+        "original_file_id": bindparam("original_file"),
+        "omero_sha1": bindparam("digest"),
+        "managed_path": bindparam("managed"),
+        "device": bindparam("on_device"),
+        "inode": bindparam("on_inode"),
+        "proven_at": utcnow(),
+    }
+    for start in range(0, len(proven), file_rows.WRITTEN_AT_ONCE):
+        rows = []
+        for file in proven[start : start + file_rows.WRITTEN_AT_ONCE]:
+            proof = proofs[file.path]
+            rows.append(
                 {
-                    "key": path,
-                    "fileset": fileset_of[unit_of[path] or 0],
+                    "key": file.path,
+                    "fileset": fileset_of[file.unit or 0],
                     "original_file": proof.original_file_id,
                     "digest": proof.sha1,
                     "managed": proof.managed_path,
@@ -183,13 +189,12 @@ def _note(attempt: Attempt, units: Sequence[ImportUnit], proofs: Mapping[str, Fi
                     "on_inode": proof.inode,
                     "stands_in": proof.rule,
                 }
-                for path, proof in proofs.items()
-            ],
-        )
+            )
+        file_rows.write(attempt.write, values, rows)
     attempt.progressed = True
 
 
-def _refute(attempt: Attempt, members: Sequence[OrderFile], problems: Mapping[str, FileProblem]) -> None:
+def _refute(attempt: Attempt, members: Sequence[FileRow], problems: Mapping[str, FileProblem]) -> None:
     """Write what is not proven (any more), and ask somebody.
 
     Raises:
@@ -199,14 +204,9 @@ def _refute(attempt: Attempt, members: Sequence[OrderFile], problems: Mapping[st
     first = problems[sorted(problems)[0]]
     error = first.error()
     reason = error.reason(attempt.context.site.contact).model_dump(mode="json")
-    table = OrderFile.__table__
-    with attempt.context.store.attempt_write(attempt.order_id, attempt.number) as (session, order):
-        session.connection().execute(
-            update(table)  # type: ignore[arg-type]
-            .where(table.c.order_id == order.id, table.c.path == bindparam("key"))
-            .values(status=ReceiptStatus.PENDING.value, proven_at=None),
-            [{"key": path} for path in problems],
-        )
+    pending = {"status": ReceiptStatus.PENDING.value, "proven_at": None}
+    file_rows.write(attempt.write, pending, [{"key": path} for path in problems])
+    with attempt.write() as (session, order):
         for index in {unit_of[path] for path in problems} - {None}:
             session.get_one(ImportUnit, (order.id, index)).error = reason
     if len(problems) > 1:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, func, or_, select
 
 from server_bridge.contract import Stage
 from server_bridge.errors import TransientFailure
 from server_bridge.mover.durability import sync_filesystem
 from server_bridge.mover.pull import PulledFile, PullLimits, PullOutcome, WantedFile, pull
 from server_bridge.mover.verdict import VerdictKind
+from server_bridge.orders import file_rows
 from server_bridge.orders.models import OrderFile, utcnow
 from server_bridge.pipeline import compare
 from server_bridge.pipeline.attempt import Attempt
@@ -54,15 +55,11 @@ class DigestBook:
             return
         attempt = self._attempt
         sync_filesystem(attempt.places.staging)
-        now = utcnow()
-        table = OrderFile.__table__
-        with attempt.context.store.attempt_write(attempt.order_id, attempt.number) as (session, order):
-            session.connection().execute(
-                update(table)  # type: ignore[arg-type]
-                .where(table.c.order_id == order.id, table.c.path == bindparam("key"))
-                .values(sha1=bindparam("digest"), staged_at=now),
-                [{"key": file.path, "digest": file.sha1} for file in batch],
-            )
+        file_rows.write(
+            attempt.write,
+            {"sha1": bindparam("digest"), "staged_at": utcnow()},
+            [{"key": file.path, "digest": file.sha1} for file in batch],
+        )
 
 
 def run(attempt: Attempt) -> None:
@@ -124,10 +121,9 @@ def run(attempt: Attempt) -> None:
     _note_unlisted(attempt, outcome)
     if outcome.pending or outcome.verdict.kind is not VerdictKind.DONE:
         _explain(attempt, outcome)
-    lacking = [file.path for file in store.files(attempt.order_id) if not (file.sha1 and file.staged_at)]
-    if lacking:
+    if lacking := _without_digest(attempt):
         raise TransientFailure(
-            f"{len(lacking)} files are staged without a digest, e.g. {lacking[0]!r}.",
+            f"{lacking} files are staged without a digest.",
             code="digest_lost",
             title="A checksum was lost",
             remedy="Nothing to do: these files are pulled again.",
@@ -141,6 +137,21 @@ def run(attempt: Attempt) -> None:
         last=True,
     )
     attempt.advance(Stage.VERIFYING, f"{len(wanted)} files are staged with their SHA-1", keep_running=False)
+
+
+def _without_digest(attempt: Attempt) -> int:
+    with attempt.context.store.read() as session:
+        return (
+            session.scalar(
+                select(func.count())
+                .select_from(OrderFile)
+                .where(
+                    OrderFile.order_id == attempt.order_id,
+                    or_(OrderFile.sha1.is_(None), OrderFile.sha1 == "", OrderFile.staged_at.is_(None)),
+                )
+            )
+            or 0
+        )
 
 
 def _note_unlisted(attempt: Attempt, outcome: PullOutcome) -> None:

@@ -8,7 +8,6 @@ this person put data where she wants it.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from server_bridge.mover.command import PARTIAL_DIR
 from server_bridge.mover.compare import differences
 from server_bridge.omero.directory import resolve_target
 from server_bridge.omero.paths import ambiguous
-from server_bridge.orders.models import OrderFile
+from server_bridge.orders.file_rows import FileRow
 from server_bridge.pipeline import compare
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.leftovers import is_covered
@@ -47,7 +46,7 @@ def run(attempt: Attempt) -> None:
     )
 
 
-def require_unchanged_source(attempt: Attempt, files: list[OrderFile]) -> None:
+def require_unchanged_source(attempt: Attempt, files: list[FileRow]) -> None:
     """List the source again and compare it, exactly, with the baseline.
 
     Raises:
@@ -71,7 +70,7 @@ def require_unchanged_source(attempt: Attempt, files: list[OrderFile]) -> None:
         )
 
 
-def require_staged(attempt: Attempt, files: list[OrderFile]) -> None:
+def require_staged(attempt: Attempt, files: list[FileRow]) -> None:
     """Every file lies in staging as it was pulled, with one name only.
 
     Raises:
@@ -80,12 +79,13 @@ def require_staged(attempt: Attempt, files: list[OrderFile]) -> None:
     """
     places = attempt.places
     damaged: list[str] = []
-    for file in files:
-        path = places.staged(file.path)
-        whole = staging.is_complete(path, file.size_bytes, int(file.source_mtime_s or 0))
-        if not whole or not file.sha1 or file.staged_at is None:
+    root = f"{places.staging}/"
+    for file in attempt.each(files):
+        found = staging.look(root + file.path)
+        whole = staging.is_whole(found, file.size_bytes, int(file.source_mtime_s or 0))
+        if found is None or not whole or not file.sha1 or file.staged_at is None:
             damaged.append(file.path)
-        elif path.lstat().st_nlink != 1 and not attempt.context.store.units(attempt.order_id):
+        elif found.st_nlink != 1 and not attempt.context.store.units(attempt.order_id):
             raise staging.already_linked(file.path)
     if damaged:
         pull_again(
@@ -95,12 +95,12 @@ def require_staged(attempt: Attempt, files: list[OrderFile]) -> None:
         )
 
 
-def clear_strangers(attempt: Attempt, files: list[OrderFile]) -> None:
+def clear_strangers(attempt: Attempt, files: list[FileRow]) -> None:
     """Move what the manifest does not name out of the order's directory: a manifest may have been replaced by
     a shorter one, and the importer takes whatever lies there. Moved, not deleted."""
     known = {file.path for file in files}
     root = attempt.places.staging
-    strangers = [path for path in _staged_paths(root) if path not in known]
+    strangers = [path for path in attempt.each(_staged_paths(root)) if path not in known]
     moved = staging.quarantine(root, attempt.places.quarantine, strangers)
     if moved:
         store = attempt.context.store
@@ -115,21 +115,22 @@ def clear_strangers(attempt: Attempt, files: list[OrderFile]) -> None:
 
 
 def _staged_paths(root: Path) -> Iterator[str]:
+    above = len(f"{root}/")
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name != PARTIAL_DIR]
+        # os.walk tells a link to a folder among the folders, and everything else that is none among the names.
         for name in [*names, *(name for name in folders if Path(folder, name).is_symlink())]:
-            path = Path(folder, name)
-            if not stat.S_ISDIR(path.lstat().st_mode):
-                yield path.relative_to(root).as_posix()
+            yield f"{folder}/{name}"[above:]
 
 
-def require_distinct_names(attempt: Attempt, files: list[OrderFile]) -> None:
+def require_distinct_names(attempt: Attempt, files: list[FileRow]) -> None:
     """No two files may get one client path: OMERO's look-up could then not tell them apart.
 
     Raises:
         NeedsAttention: naming two of them.
     """
-    same = ambiguous(str(attempt.places.staged(file.path)) for file in files)
+    root = f"{attempt.places.staging}/"
+    same = ambiguous(root + file.path for file in attempt.each(files))
     if same:
         names = [attempt.places.relative(path) for path in next(iter(same.values()))]
         raise NeedsAttention(
