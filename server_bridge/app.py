@@ -79,9 +79,10 @@ def create_app(
         directory = OmeroDirectory(context.omero)
     site, store = context.site, context.store
 
-    def read_position() -> feed.Position:
+    def read_position(before: feed.Position | None) -> feed.Position:
         with store.read() as session:
-            return feed.position(session)
+            store.queues.refresh(session)
+            return feed.position(session, before)
 
     waker = Waker(read_position)
 

@@ -22,7 +22,7 @@ from server_bridge.contract import Condition, Heartbeat, WorkstationStatus
 from server_bridge.human import human_age, human_bytes, version
 from server_bridge.orders import stages
 from server_bridge.orders.models import Order, Workstation
-from server_bridge.orders.view import NO_WORKSTATION
+from server_bridge.orders.queue import NO_WORKSTATION
 
 router = APIRouter(include_in_schema=False)
 _pages = Environment(

@@ -8,14 +8,14 @@ inside its own transaction, so a poller that has seen cursor N has seen everythi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
 from sqlalchemy import Engine, delete, or_, select, true, update
 from sqlalchemy.orm import Session
 
-from server_bridge.contract import Condition, Progress, Reason, Stage
+from server_bridge.contract import Condition, Progress, ProofSummary, Reason, Stage
 from server_bridge.errors import NotFound, StaleAttempt
 from server_bridge.orders import file_rows, stages
 from server_bridge.orders.file_rows import FileRow
@@ -28,6 +28,8 @@ from server_bridge.orders.models import (
     OrderProgress,
     utcnow,
 )
+from server_bridge.orders.outages import LOOKS_AT_SHARE
+from server_bridge.orders.queue import QueueBook
 
 
 class Store:
@@ -37,6 +39,13 @@ class Store:
         self._engine = engine
         self._writer = engine.execution_options(ferry_write=True)
         self._listeners: list[Callable[[], None]] = []
+        self._queues = QueueBook()
+        self._proofs: dict[tuple[str, int], ProofSummary] = {}
+
+    @property
+    def queues(self) -> QueueBook:
+        """Who stands where in the queues."""
+        return self._queues
 
     @property
     def engine(self) -> Engine:
@@ -54,7 +63,9 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session for reading; nothing is committed."""
-        with Session(self._engine, expire_on_commit=False) as session:
+        # Only here: what a writing transaction sees may be rolled back, and the book would not know.
+        info = {"queues": self._queues, "proofs": self._proofs}
+        with Session(self._engine, expire_on_commit=False, info=info) as session:
             yield session
 
     @contextmanager
@@ -181,20 +192,46 @@ class Store:
         """At start, before the engine: whatever was running when the last process ended is queued again."""
         with self.write() as session:
             orders = session.scalars(select(Order).where(Order.condition == Condition.RUNNING)).all()
+            session.execute(delete(OrderProgress))
             for order in orders:
                 self.set_condition(session, order, Condition.QUEUED, who="bridge", text=text)
             return [order.id for order in orders]
 
     def due(
-        self, now: datetime, among: frozenset[Stage], limit: int, share: str | None = None
+        self,
+        now: datetime,
+        among: frozenset[Stage],
+        limit: int,
+        share: str | None = None,
+        *,
+        without_shares: Collection[str] = (),
+        touched_after: datetime | None = None,
     ) -> list[Order]:
-        """Orders (of one share, where given) that may be attempted now, oldest first. Unsealed orders wait
-        for their agent."""
+        """Orders that may be attempted now, oldest first. Unsealed orders wait for their agent.
+
+        Args:
+            now: who waits until then is due.
+            among: their stages.
+            limit: at most so many.
+            share: of this share alone.
+            without_shares: none of these shares that still has to look at its share.
+            touched_after: only queued ones that somebody put back there since, without moving them on.
+        """
+        asked = select(Order)
+        if without_shares:
+            asked = asked.where(
+                Order.share.not_in(sorted(without_shares)) | Order.stage.not_in(sorted(LOOKS_AT_SHARE))
+            )
+        if touched_after is not None:
+            asked = asked.where(
+                Order.condition == Condition.QUEUED,
+                Order.updated_at > touched_after,
+                Order.stage_since < touched_after,
+            )
         with self.read() as session:
             return list(
                 session.scalars(
-                    select(Order)
-                    .where(
+                    asked.where(
                         Order.stage.in_(sorted(among)),
                         Order.sealed.is_(True),
                         Order.share == share if share is not None else true(),
@@ -247,7 +284,7 @@ class Store:
             return self.get(session, order_id)
 
     def files(self, order_id: str) -> list[FileRow]:
-        """The manifest's files, by path. Costs half a kilobyte and some microseconds per file: once per step."""
+        """The manifest's files, by path. It costs half a kilobyte per file: once per step."""
         with self.read() as session:
             return file_rows.read(session, order_id)
 
@@ -289,7 +326,7 @@ class Store:
                 condition=Condition.RUNNING if keep_running else Condition.QUEUED,
             )
             if not keep_running:
-                session.execute(delete(OrderProgress).where(OrderProgress.order_id == order_id))
+                self._forget_progress(session, order_id)
 
     def wait(
         self, order_id: str, attempt: int, reason: Reason, next_try_at: datetime, *, progressed: bool
@@ -297,6 +334,7 @@ class Store:
         """End the attempt; the next starts at ``next_try_at``. Returns the idle tries in a row."""
         with self.attempt_write(order_id, attempt) as (session, order):
             order.idle_tries = 0 if progressed else order.idle_tries + 1
+            self._forget_progress(session, order_id)
             self.set_condition(
                 session,
                 order,
@@ -311,9 +349,15 @@ class Store:
     def attention(self, order_id: str, attempt: int, reason: Reason) -> None:
         """End the attempt until somebody decides."""
         with self.attempt_write(order_id, attempt) as (session, order):
+            self._forget_progress(session, order_id)
             self.set_condition(
                 session, order, Condition.ATTENTION, who="bridge", text=reason.title, reason=reason
             )
+
+    @staticmethod
+    def _forget_progress(session: Session, order_id: str) -> None:
+        """Counters are of what runs; the feed reads all rows for each look."""
+        session.execute(delete(OrderProgress).where(OrderProgress.order_id == order_id))
 
     def set_progress(self, order_id: str, progress: Progress) -> None:
         """Overwrite the progress row, outside history and revision. Callers throttle to once a second."""

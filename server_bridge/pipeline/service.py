@@ -60,6 +60,7 @@ class Service:
             self._engine.submit,
             self._engine.sweep,
             every_seconds=site.limits.dispatch_seconds,
+            pause_seconds=site.limits.retry_base_seconds,
         )
         self._releaser = Releaser(context)
         self._begun = False

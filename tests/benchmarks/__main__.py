@@ -10,11 +10,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import big_order
+from tests.benchmarks import big_order, feed_agents, overhead, queued
 from tests.benchmarks.measure import Report, machine
 
 BENCHMARKS: dict[str, Callable[[Path, bool], Report]] = {
-    big_order.NAME: big_order.run,
+    module.NAME: module.run for module in (overhead, queued, feed_agents, big_order)
 }
 
 
@@ -36,9 +36,15 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="ferry-bench-", dir="/var/tmp") as top:
             report = BENCHMARKS[name](Path(top), asked.quick)
         found.append(report)
-        print(f"\n{report.as_text()}\n\n    ./dev bench {name}{' --quick' if asked.quick else ''}", flush=True)
+        print(
+            f"\n{report.as_text()}\n\n    ./dev bench {name}{' --quick' if asked.quick else ''}", flush=True
+        )
     if asked.json:
-        print(json.dumps({"machine": here, "quick": asked.quick, "benchmarks": [one.as_json() for one in found]}))
+        print(
+            json.dumps(
+                {"machine": here, "quick": asked.quick, "benchmarks": [one.as_json() for one in found]}
+            )
+        )
     return 0
 
 

@@ -56,8 +56,8 @@ def run(top: Path, quick: bool) -> Report:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             report.figures += pool.submit(_measure, place, count, shape).result()
     report.notes.append(
-        f"{count:,} files of {FILE_BYTES} bytes in folders of {PER_FOLDER}, rsync from a path on the same disk. "
-        "Memory is the peak of the bridge's process during the stage over its memory when idle; rsync's own is "
+        f"{count:,} files of {FILE_BYTES} bytes in folders of {PER_FOLDER}, rsync from a path on the same "
+        "disk. Memory is the peak of the bridge's process during the stage over its memory when idle; rsync's own is "
         "not in it. OMERO is a stand-in: its own time and the importer's are not in here."
     )
     return report
@@ -136,7 +136,11 @@ class _Run:
         out = io.BytesIO()
         with gzip.open(out, "wb", compresslevel=1) as stream:
             for number in range(self._count):
-                line = {"path": self._path(number), "size_bytes": FILE_BYTES, "mtime_ns": 1_700_000_000 * 10**9}
+                line = {
+                    "path": self._path(number),
+                    "size_bytes": FILE_BYTES,
+                    "mtime_ns": 1_700_000_000 * 10**9,
+                }
                 stream.write(json.dumps(line).encode() + b"\n")
         return out.getvalue()
 
@@ -174,7 +178,7 @@ class _Run:
 
     def _again(self) -> None:
         """A pull of what is there already: nothing may be read or sent."""
-        with self._store.attempt_write(self._order_id, self._number) as (session, order):
+        with self._store.attempt_write(self._order_id, self._number) as (_, order):
             order.stage = Stage.PULLING
         self._stage("pulled again, nothing new", lambda: self._step(pulling.run))
         self._attempt()
@@ -214,7 +218,7 @@ class _Run:
         files = self._store.files(self._order_id)
         assert {file.status for file in files} == {ReceiptStatus.PROVEN}, "not everything is proven"
         del files
-        with self._store.attempt_write(self._order_id, self._number) as (session, order):
+        with self._store.attempt_write(self._order_id, self._number) as (_, order):
             order.stage, order.condition, order.proven_at = Stage.PROVEN, "queued", utcnow()
 
     def _release(self) -> None:
@@ -226,5 +230,3 @@ class _Run:
             self._order_id, SHARE, receipt_formats.pages(self._store, self._order_id)
         )
         assert sum(piece.count("\n") for piece in lines) == self._count + 1
-
-

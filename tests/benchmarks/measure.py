@@ -61,7 +61,6 @@ class Report:
         lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
         return "\n".join([f"## {self.name}: {self.title}", "", *lines, "", *self.notes])
 
-
     def _one_by_one(self) -> list[tuple[str, ...]]:
         rows = [("what", "measured", "target")]
         for figure in self.figures:
@@ -81,7 +80,11 @@ class Report:
                 figure = cells.get((what, column))
                 text = f"{shown(figure.value)} {figure.unit}" if figure else ""
                 if figure and figure.target is not None:
-                    text += f" (≤ {shown(figure.target)})" if figure.met else f" (missed: ≤ {shown(figure.target)})"
+                    text += (
+                        f" (≤ {shown(figure.target)})"
+                        if figure.met
+                        else f" (missed: ≤ {shown(figure.target)})"
+                    )
                 row.append(text)
             rows.append(tuple(row))
         return rows

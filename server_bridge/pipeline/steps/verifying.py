@@ -118,7 +118,7 @@ def _staged_paths(root: Path) -> Iterator[str]:
     above = len(f"{root}/")
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name != PARTIAL_DIR]
-        # os.walk tells a link to a folder among the folders, and everything else that is none among the names.
+        # os.walk tells a link to a folder among the folders, and everything else among the names.
         for name in [*names, *(name for name in folders if Path(folder, name).is_symlink())]:
             yield f"{folder}/{name}"[above:]
 

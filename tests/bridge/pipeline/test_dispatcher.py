@@ -68,7 +68,7 @@ class Notes:
 
 def make(store: Store, notes: Notes, **pulls: int) -> Dispatcher:
     lanes = lanes_of(pulls or {"conf": 1}, imports=2)
-    return Dispatcher(store, lanes, notes.submit, lambda _now: 0, every_seconds=0.05, lost_seconds=0.1)
+    return Dispatcher(store, lanes, notes.submit, lambda _now: 0, every_seconds=0.05, lost_seconds=60)
 
 
 def test_no_more_is_claimed_than_can_run_and_the_oldest_comes_first(store: Store) -> None:
@@ -146,7 +146,7 @@ def test_an_attempt_that_never_ran_is_found_and_one_that_runs_is_not(store: Stor
     lost, alive = put(store), put(store)
     dispatcher.turn(utcnow())
     dispatcher.started(alive, 1)
-    later = time.monotonic() + 1
+    later = time.monotonic() + 61
     assert dispatcher.find_lost(later) == [lost]
     assert store.order(lost).condition == Condition.QUEUED
     assert store.order(alive).condition == Condition.RUNNING
