@@ -82,8 +82,8 @@ def _concerns(caller: Caller, change: Change) -> bool:
 def position(session: Session, before: Position | None = None) -> Position:
     """Read the present position; cheap look-ups. With the one ``before`` it knows what changed lately."""
     counter = session.scalar(select(FeedCounter.value).where(FeedCounter.id == 1)) or 0
-    rows = session.execute(select(OrderProgress.at, *_CHANGE).join(Order, Order.id == OrderProgress.order_id))
-    running = tuple((at.timestamp(), Change(*row)) for at, *row in rows)
+    asked = select(*_CHANGE, OrderProgress.at).join(OrderProgress, OrderProgress.order_id == Order.id)
+    running = tuple((row.at.timestamp(), Change(*row[:5])) for row in session.execute(asked))
     progress_at = max((at for at, _ in running), default=0.0)
     lately, known_after = _lately(session, before, counter)
     return Position(counter, progress_at, lately, known_after, running)

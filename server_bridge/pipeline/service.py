@@ -22,6 +22,9 @@ from server_bridge.pipeline.steps import annotating, baseline, importing, provin
 from server_bridge.processes.runner import ProcessRunner
 from server_bridge.retention.releaser import Releaser
 
+ATTEMPTS = "attempts"
+"""The engine's one queue. The dispatcher submits only what its lanes have room for, so the engine need not know
+them; and it asks its database ten times a second for each queue it has."""
 STOP_SECONDS = 30.0
 """For children to end (TERM, then KILL) when the bridge stops."""
 
@@ -52,12 +55,12 @@ class Service:
         self._runner = ProcessRunner()
         lanes = lanes_of({share.id: share.pulls for share in site.shares}, site.omero.imports)
         self._engine = Engine(
-            engine_url(site.url, site.state_dir), self._run, {lane.queue: lane.at_once for lane in lanes}
+            engine_url(site.url, site.state_dir), self._run, {ATTEMPTS: sum(lane.at_once for lane in lanes)}
         )
         self._dispatcher = Dispatcher(
             self._store,
             lanes,
-            self._engine.submit,
+            self._submit,
             self._engine.sweep,
             every_seconds=site.limits.dispatch_seconds,
             pause_seconds=site.limits.retry_base_seconds,
@@ -76,6 +79,9 @@ class Service:
         self._store.on_change(self._dispatcher.wake)
         self._dispatcher.start()
         self._releaser.start()
+
+    def _submit(self, _lane: str, phase: str, order_id: str, number: int) -> None:
+        self._engine.submit(ATTEMPTS, phase, order_id, number)
 
     def _run(self, phase: str, order_id: str, number: int) -> str:
         self._dispatcher.started(order_id, number)

@@ -57,8 +57,8 @@ def run(top: Path, quick: bool) -> Report:
             report.figures += pool.submit(_measure, place, count, shape).result()
     report.notes.append(
         f"{count:,} files of {FILE_BYTES} bytes in folders of {PER_FOLDER}, rsync from a path on the same "
-        "disk. Memory is the peak of the bridge's process during the stage over its memory when idle; rsync's own is "
-        "not in it. OMERO is a stand-in: its own time and the importer's are not in here."
+        "disk. Memory is the peak of the bridge's process during the stage over its memory when idle; "
+        "rsync's own is not in it. OMERO is a stand-in: its own time and the importer's are not in here."
     )
     return report
 

@@ -24,7 +24,7 @@ import uvicorn
 from server_bridge.app import create_app
 from server_bridge.context import Context
 from server_bridge.contract import Condition, Group, PermissionLevel, Person, Stage
-from server_bridge.observability import POLLS_WAITING
+from server_bridge.observability import POLLS_WAITING, configure_logging
 from server_bridge.operations.serve import Server
 from server_bridge.orders import sessions
 from server_bridge.orders.models import Order, utcnow
@@ -60,7 +60,7 @@ def run(top: Path, quick: bool) -> Report:
         server.stop()
     report.notes.append(
         f"{CHANGES_PER_SECOND} changes a second for {seconds:.0f} s, each of one agent's order; agents "
-        "poll with wait=25 on connections that stay open. CPU is the server process's, agents and kernel not in it."
+        "poll with wait=25 on connections that stay open. CPU is the server process's alone."
     )
     return report
 
@@ -214,6 +214,7 @@ class _Server:
 
 
 def serve(top: Path, port: int) -> None:
+    configure_logging("json", "WARNING")  # on stderr: standard output is for answers
     site = make_site(top)
     store = make_store(site)
     app = create_app(Context(site, store, cast(Any, None)), directory=FakeDirectory())

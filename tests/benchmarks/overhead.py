@@ -48,8 +48,8 @@ def run(top: Path, quick: bool) -> Report:
         sandbox.stop()
     report.notes.append(
         f"{rounds} orders of {FILES_EACH} small TIFFs (an import unit each), one at a time, through the "
-        "rsync daemon into the sandbox OMERO, and as many bare runs: one rsync with the bridge's options, one "
-        "`omero import` per file. The bridge also lists the source three times and asks `omero import -f`."
+        "rsync daemon into the sandbox OMERO, and as many bare runs: one rsync with the bridge's options, "
+        "one `omero import` per file. The bridge also lists the source twice and asks `omero import -f`."
     )
     return report
 

@@ -100,13 +100,15 @@ def _looking(store: Store, site: Any, report: Report, quick: bool) -> None:
 
 
 def _each(report: Report, what: str, calls: list[Any], target: float | None = None) -> None:
-    took = []
+    took, cpu = [], []
     for call in calls:
-        started = time.monotonic()
+        started, used = time.monotonic(), time.thread_time()
         call()
         took.append(1000 * (time.monotonic() - started))
+        cpu.append(1000 * (time.thread_time() - used))
     report.add(f"{what}, p50", percentile(took, 0.5), "ms", target)
     report.add(f"{what}, p99", percentile(took, 0.99), "ms")
+    report.add(f"{what}, CPU p50", percentile(cpu, 0.5), "ms")
 
 
 def _starting(context: Context, report: Report, base: int, early: int, quick: bool) -> None:

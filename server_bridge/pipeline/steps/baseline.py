@@ -6,6 +6,8 @@ manifest. Times are noted as the bridge sees them; everything later is compared 
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import bindparam, delete, update
 
 from server_bridge.contract import ReceiptStatus, Stage
@@ -73,6 +75,6 @@ def run(attempt: Attempt) -> None:
         )
         order.asks_left_out = False
     # Another time is another file: its digest is of what was there before.
-    noted = {"source_mtime_s": bindparam("mtime_s"), "sha1": None, "staged_at": None}
+    noted: dict[str, Any] = {"source_mtime_s": bindparam("mtime_s"), "sha1": None, "staged_at": None}
     file_rows.write(attempt.write, noted, rows)
     attempt.advance(Stage.PULLING, f"the share holds what was sealed: {len(files)} files", keep_running=True)
