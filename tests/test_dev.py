@@ -48,7 +48,7 @@ def test_help_names_every_command_and_needs_no_set_up() -> None:
     answer = run_dev("help")
     assert answer.returncode == 0
     assert answer.stderr == ""
-    for command in ("demo", "test", "test --mutants", "lint", "screenshots", "help", "run CMD"):
+    for command in ("demo", "test", "test --mutants", "lint", "bench", "screenshots", "help", "run CMD"):
         assert f"\n  {command}" in answer.stdout
 
 

@@ -32,6 +32,7 @@ from server_bridge.pipeline.outage import Gates
 IMPORT_QUEUE = "import"
 LOST_SECONDS = 30.0
 SWEEP_SECONDS = 300.0
+SWEEP_AGAIN_SECONDS = 10.0
 _SHORTEST_PAUSE = 0.05
 
 _log = logging.getLogger(__name__)
@@ -262,7 +263,9 @@ class Dispatcher:
         if clock - self._swept_at > SWEEP_SECONDS:
             self._swept_at = clock
             try:
-                self._sweep(now)
+                if self._sweep(now):
+                    # A few at a time, so that no order waits for it: there may be more.
+                    self._swept_at = clock - SWEEP_SECONDS + SWEEP_AGAIN_SECONDS
             except Exception as error:  # noqa: BLE001 - old rows of the engine harm nobody; say it and go on
                 _log.warning("the engine's old rows stay for now: %s", error)
 

@@ -23,8 +23,8 @@ from server_bridge.processes.runner import ProcessRunner
 from server_bridge.retention.releaser import Releaser
 
 ATTEMPTS = "attempts"
-"""The engine's one queue. The dispatcher submits only what its lanes have room for, so the engine need not know
-them; and it asks its database ten times a second for each queue it has."""
+"""The engine's one queue. The dispatcher submits only what its lanes have room for, so the engine need not
+know them; and it asks its database ten times a second for each queue it has."""
 STOP_SECONDS = 30.0
 """For children to end (TERM, then KILL) when the bridge stops."""
 

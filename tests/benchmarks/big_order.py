@@ -65,45 +65,51 @@ def run(top: Path, quick: bool) -> Report:
 
 def _measure(top: Path, count: int, shape: str) -> list[Figure]:
     report = Report(NAME, TITLE)
-    _Run(top, count, shape, report).carry_out()
+    BigOrder(top, count, shape, report).carry_out()
     return report.figures
 
 
-class _Run:
+class BigOrder:
+    """One order of ``count`` files and everything that happens to it. Tests use it, too."""
+
     def __init__(self, top: Path, count: int, shape: str, report: Report) -> None:
         self._top, self._count, self._shape, self._report = top, count, shape, report
-        self._site = make_site(top, limits={"keep_free_bytes": 0})
+        self.site = make_site(top, limits={"keep_free_bytes": 0})
         managed = top / "managed"
         managed.mkdir()
         self._omero = StandIn(managed, "alice")
-        self._context = Context(self._site, make_store(self._site), cast(Any, self._omero))
-        self._store = self._context.store
-        self._order_id = str(uuid.uuid4())
+        self.context = Context(self.site, make_store(self.site), cast(Any, self._omero))
+        self.store = self.context.store
+        self.order_id = str(uuid.uuid4())
         self._number = 0
-        self._live = LiveAttempts(self._store)
+        self._live = LiveAttempts(self.store)
         self._runner = ProcessRunner()
         self._idle = 0
 
     def carry_out(self) -> None:
+        self.carry_out_until_pulled()
+        self._again()
+        self.stage("verified: listed again, staging looked at", lambda: self._verify())
+        self.stage("units written", self._units)
+        self._import()
+        self.stage("proven", lambda: self._step(proving.run))
+        self._finish()
+        self.stage("release re-checked", self._release)
+        self.stage("receipts as CSV", self._receipts)
+
+    def carry_out_until_pulled(self) -> None:
+        """The order is verifying afterwards, and an attempt has it."""
         self._microscope()
         body = self._manifest()
         self._accept()
         self._idle = rss_bytes()
-        self._stage("manifest taken", lambda: self._put(body))
-        self._attempt()
-        self._stage("accepted: listed and compared", lambda: self._step(baseline.run))
-        self._stage("pulled", lambda: self._step(pulling.run))
-        self._attempt()
-        self._again()
-        self._stage("verified: listed again, staging looked at", lambda: self._verify())
-        self._stage("units written", self._units)
-        self._import()
-        self._stage("proven", lambda: self._step(proving.run))
-        self._finish()
-        self._stage("release re-checked", self._release)
-        self._stage("receipts as CSV", self._receipts)
+        self.stage("manifest taken", lambda: self._put(body))
+        self._claim()
+        self.stage("accepted: listed and compared", lambda: self._step(baseline.run))
+        self.stage("pulled", lambda: self._step(pulling.run))
+        self._claim()
 
-    def _stage(self, what: str, work: Any) -> None:
+    def stage(self, what: str, work: Any) -> None:
         with span(self._idle) as took:
             work()
         self._note(what, took)
@@ -119,17 +125,17 @@ class _Run:
 
     def _microscope(self) -> None:
         top = self._top / "buffer"
-        (top / self._site.shares[0].marker).touch()
+        (top / self.site.shares[0].marker).touch()
         content = os.urandom(FILE_BYTES - 8)
         for number in range(self._count):
-            path = top / self._path(number)
+            path = top / self.path(number)
             if number % PER_FOLDER == 0:
                 path.parent.mkdir(parents=True)
             path.write_bytes(number.to_bytes(8, "big") + content)
             os.utime(path, (1_700_000_000, 1_700_000_000))
 
     @staticmethod
-    def _path(number: int) -> str:
+    def path(number: int) -> str:
         return f"{FOLDER}/{number // PER_FOLDER:04d}/plane_{number:06d}.tif"
 
     def _manifest(self) -> bytes:
@@ -137,7 +143,7 @@ class _Run:
         with gzip.open(out, "wb", compresslevel=1) as stream:
             for number in range(self._count):
                 line = {
-                    "path": self._path(number),
+                    "path": self.path(number),
                     "size_bytes": FILE_BYTES,
                     "mtime_ns": 1_700_000_000 * 10**9,
                 }
@@ -152,39 +158,37 @@ class _Run:
             target=Target(group_id=GROUP_ID, container_id=DATASET_ID),
             owner="alice",
         )
-        intake.accept(self._store, self._site, uuid.UUID(self._order_id), intent, STAFF, utcnow())
+        intake.accept(self.store, self.site, uuid.UUID(self.order_id), intent, STAFF, utcnow())
 
     def _put(self, body: bytes) -> None:
         manifest = manifest_reader.read_manifest(
             io.BytesIO(body), gzipped=True, sealed=True, order_path=FOLDER, kind=AcquisitionKind.FOLDER
         )
-        manifests.put(self._store, self._site, uuid.UUID(self._order_id), manifest, 1, STAFF)
+        manifests.put(self.store, self.site, uuid.UUID(self.order_id), manifest, 1, STAFF)
 
     # --- the steps, as an attempt runs them
 
-    def _attempt(self) -> None:
-        number = self._store.claim(self._order_id, utcnow())
+    def _claim(self) -> None:
+        number = self.store.claim(self.order_id, utcnow())
         assert number is not None
         self._number = number
 
-    def _made(self) -> Attempt:
-        return Attempt(
-            self._context, self._order_id, self._number, threading.Event(), self._live, self._runner
-        )
+    def attempt(self) -> Attempt:
+        return Attempt(self.context, self.order_id, self._number, threading.Event(), self._live, self._runner)
 
     def _step(self, step: Any) -> None:
         with suppress(Finished):
-            step(self._made())
+            step(self.attempt())
 
     def _again(self) -> None:
         """A pull of what is there already: nothing may be read or sent."""
-        with self._store.attempt_write(self._order_id, self._number) as (_, order):
+        with self.store.attempt_write(self.order_id, self._number) as (_, order):
             order.stage = Stage.PULLING
-        self._stage("pulled again, nothing new", lambda: self._step(pulling.run))
-        self._attempt()
+        self.stage("pulled again, nothing new", lambda: self._step(pulling.run))
+        self._claim()
 
     def _verify(self) -> None:
-        attempt = self._made()
+        attempt = self.attempt()
         verifying.resolve, kept = lambda _attempt: None, verifying.resolve  # the target is there
         try:
             verifying.run(attempt)
@@ -192,41 +196,41 @@ class _Run:
             verifying.resolve = kept
 
     def _scanned(self) -> list[ScannedUnit]:
-        places = places_of(self._site, SHARE, self._order_id)
-        paths = [str(places.staged(self._path(number))) for number in range(self._count)]
+        places = places_of(self.site, SHARE, self.order_id)
+        paths = [str(places.staged(self.path(number))) for number in range(self._count)]
         groups = [paths] if self._shape == "one fileset" else [[path] for path in paths]
         return [ScannedUnit(main=group[0], files=tuple(group), reader="TIFF", spw=False) for group in groups]
 
     def _units(self) -> None:
-        known = {self._path(number) for number in range(self._count)}
-        units.persist(self._made(), self._scanned(), known)
+        known = {self.path(number) for number in range(self._count)}
+        units.persist(self.attempt(), self._scanned(), known)
 
     def _import(self) -> None:
         """What the importer and OMERO do, not measured."""
-        places = places_of(self._site, SHARE, self._order_id)
+        places = places_of(self.site, SHARE, self.order_id)
         members: dict[int, list[tuple[Path, str]]] = {}
-        for file in self._store.files(self._order_id):
+        for file in self.store.files(self.order_id):
             members.setdefault(file.unit or 0, []).append((places.staged(file.path), file.sha1 or ""))
         for index, staged in members.items():
             self._omero.import_unit(index + 1, staged)
-        with self._store.attempt_write(self._order_id, self._number) as (session, order):
+        with self.store.attempt_write(self.order_id, self._number) as (session, order):
             for unit in session.query(ImportUnit).filter(ImportUnit.order_id == order.id):
                 unit.state, unit.fileset_id, unit.image_ids = "imported", unit.index + 1, [unit.index]
             order.stage = Stage.PROVING
 
     def _finish(self) -> None:
-        files = self._store.files(self._order_id)
+        files = self.store.files(self.order_id)
         assert {file.status for file in files} == {ReceiptStatus.PROVEN}, "not everything is proven"
         del files
-        with self._store.attempt_write(self._order_id, self._number) as (_, order):
+        with self.store.attempt_write(self.order_id, self._number) as (_, order):
             order.stage, order.condition, order.proven_at = Stage.PROVEN, "queued", utcnow()
 
     def _release(self) -> None:
-        found = recheck(self._context, self._order_id)
+        found = recheck(self.context, self.order_id)
         assert found.reason is not None and found.reason.code == "hold", found.reason
 
     def _receipts(self) -> None:
         lines = receipt_formats.csv_lines(
-            self._order_id, SHARE, receipt_formats.pages(self._store, self._order_id)
+            self.order_id, SHARE, receipt_formats.pages(self.store, self.order_id)
         )
         assert sum(piece.count("\n") for piece in lines) == self._count + 1
