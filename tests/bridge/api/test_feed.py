@@ -17,6 +17,7 @@ import pytest
 import requests
 import uvicorn
 
+from server_bridge.api import changes
 from server_bridge.app import create_app
 from server_bridge.context import Context, open_store
 from server_bridge.contract import (
@@ -120,6 +121,32 @@ def test_somebody_elses_change_does_not_end_a_poll_and_moves_the_cursor(served: 
         page = waiting.result(20)
     assert page["orders"] == []
     assert page["cursor"] >= 1
+
+
+def test_changes_that_concern_others_cost_a_waiting_poll_no_look(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = served.token("alice")
+    cursor = served.poll(token)["cursor"]
+    looks: list[int] = []
+    honest = changes._page
+
+    def counted(*arguments: Any) -> Any:
+        looks.append(1)
+        return honest(*arguments)
+
+    monkeypatch.setattr(changes, "_page", counted)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(served.poll, token, after=cursor, wait=25)
+        time.sleep(0.5)
+        for number in range(6):
+            put(served.store, site_of(served), f"bobs{number}", owner="bob")
+            time.sleep(0.3)
+        others = len(looks)
+        order_id = put(served.store, site_of(served), "mine")
+        page = waiting.result(30)
+    assert [order["id"] for order in page["orders"]] == [order_id]
+    assert others <= 2, "one at its start, one more where the first look of all came after it"
 
 
 def test_a_change_of_another_process_is_noticed(served: Served) -> None:
