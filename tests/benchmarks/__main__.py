@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -28,6 +29,8 @@ def main() -> int:
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
     logging.basicConfig(level=logging.WARNING)
+    # Unwinds, so that servers which a benchmark started end with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     here = machine()
     print(here)
     found = []

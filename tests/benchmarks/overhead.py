@@ -30,7 +30,7 @@ from tests.bridge.sandbox.conftest import write_tiff
 
 NAME = "overhead"
 TITLE = "what the bridge adds to an order"
-FILES_EACH = 3
+FILES_EACH = 1
 
 
 def run(top: Path, quick: bool) -> Report:
@@ -47,7 +47,7 @@ def run(top: Path, quick: bool) -> Report:
         daemon.stop()
         sandbox.stop()
     report.notes.append(
-        f"{rounds} orders of {FILES_EACH} small TIFFs (an import unit each), one at a time, through the "
+        f"{rounds} orders of {FILES_EACH} small TIFF (one import unit), one at a time, through the "
         "rsync daemon into the sandbox OMERO, and as many bare runs: one rsync with the bridge's options, "
         "one `omero import` per file. The bridge also lists the source twice and asks `omero import -f`."
     )
