@@ -179,14 +179,17 @@ class Dispatcher:
             most = free + len(busy) + len(suspects)
             due = self._store.due(now, lane.among, most, lane.share, without_shares=shut)
             return sorted(due, key=lambda order: order.id in suspects)
-        if self._in_flight(lane.queue):
-            return []  # one looks already
-        touched = self._store.due(now, lane.among, 1, lane.share, touched_after=gate.closed_at)
-        if touched or gate.is_shut(now):
-            return touched
-        due = self._store.due(now, lane.among, 2, lane.share)
+        if gate.looking in busy:
+            return []  # one is enough; others that run began before
+        most = 2 + len(busy)
+        due = self._store.due(now, lane.among, most, lane.share, touched_after=gate.closed_at)
+        if not due and not gate.is_shut(now):
+            due = self._store.due(now, lane.among, most, lane.share)
         # Another one than last time, where there is one: that one may have failed by itself.
-        return sorted(due, key=lambda order: order.id == gate.failed[-1])[:1]
+        able = [order for order in due if order.id not in busy]
+        chosen = sorted(able, key=lambda order: order.id == gate.failed[-1])[:1]
+        gate.looking = chosen[0].id if chosen else ""
+        return chosen
 
     def _judge(self, now: datetime) -> None:
         """Learn from the attempts that ended whether something is away, or back."""

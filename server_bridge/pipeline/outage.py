@@ -48,6 +48,8 @@ class Gate:
     closed_at: datetime | None = None
     until: datetime | None = None
     reason: Reason | None = None
+    looking: str = ""
+    """The order that looks whether it is back."""
 
     def is_shut(self, now: datetime) -> bool:
         """Whether it is closed and the pause before the next look is not over."""

@@ -232,3 +232,24 @@ def test_what_was_away_is_forgotten_at_the_next_start(store: Store) -> None:
     dispatcher.stop()
     with store.read() as session:
         assert outages.reasons(session) == {}
+
+
+def test_a_long_import_that_still_runs_does_not_keep_others_from_looking(store: Store) -> None:
+    ids = [put(store, stage=Stage.IMPORTING) for _ in range(4)]
+    notes = Notes()
+    dispatcher = Dispatcher(
+        store, lanes_of({"conf": 1}, imports=2), notes.submit, lambda _now: 0, every_seconds=1
+    )
+    now = utcnow()
+    dispatcher.turn(now)
+    dispatcher.started(ids[0], 1)
+    for order in ("x", "y"):
+        dispatcher._gates.away(OMERO, order, AWAY, now)
+    store.wait(ids[1], 1, Reason(code="omero_hung", title="hung"), now, progressed=False)
+    dispatcher.ended(ids[1], 1)
+    notes.given.clear()
+    dispatcher.turn(now)
+    assert notes.given == []
+    dispatcher.turn(now + timedelta(minutes=1))
+    dispatcher.turn(now + timedelta(minutes=1))
+    assert [given[2] for given in notes.given] == [ids[2]], "one looks, and another than the last"
