@@ -9,7 +9,7 @@ own filesets. Both see the same here [infer: omero.connection].
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 UPLOAD_FINISHED = "Finished"
+FILES_AT_ONCE = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +123,18 @@ def _load(session: Session, ids: list[int]) -> dict[int, FilesetInfo]:
         "reading filesets",
     )
     files: defaultdict[int, list[ManagedFile]] = defaultdict(list)
-    for fileset, number, path, name, size, digest, hasher, client_path in ask(
-        "select fs.id, o.id, o.path, o.name, o.size, o.hash, h.value, fe.clientPath from FilesetEntry fe "
-        "join fe.fileset fs join fe.originalFile o left outer join o.hasher h "
-        "where fs.id in (:ids) order by o.id",
-        "reading the files of filesets",
-    ):
+    once: dict[str, str] = {}
+    for fileset, number, path, name, size, digest, hasher, client_path in _file_rows(session, ids):
         files[int(fileset)].append(
             ManagedFile(
                 original_file_id=int(number),
-                path=str(path),
+                # All files of a folder have the same: it is kept once.
+                path=once.setdefault(str(path), str(path)),
                 name=str(name),
                 # A file that was never stored has no size yet: nothing is equal to -1.
                 size=-1 if size is None else int(size),
                 sha1=str(digest or "").lower(),
-                hasher=str(hasher or ""),
+                hasher=once.setdefault(str(hasher or ""), str(hasher or "")),
                 client_path=str(client_path),
                 managed_abs_path=session.managed_repository / str(path).strip("/") / str(name),
             )
@@ -167,6 +165,25 @@ def _load(session: Session, ids: list[int]) -> dict[int, FilesetInfo]:
         )
         for fileset, owner, group in heads
     }
+
+
+def _file_rows(session: Session, ids: list[int]) -> Iterator[tuple[Any, ...]]:
+    """In pages: one fileset may hold a hundred thousand files, and a call has a time limit."""
+    offset = 0
+    while True:
+        page = session.rows(
+            "select fs.id, o.id, o.path, o.name, o.size, o.hash, h.value, fe.clientPath from FilesetEntry fe "
+            "join fe.fileset fs join fe.originalFile o left outer join o.hasher h "
+            "where fs.id in (:ids) order by o.id",
+            {"ids": ids},
+            group=ALL_GROUPS,
+            page=(offset, FILES_AT_ONCE),
+            doing="reading the files of filesets",
+        )
+        yield from page
+        if len(page) < FILES_AT_ONCE:
+            return
+        offset += len(page)
 
 
 def _uploads(session: Session, ids: list[int]) -> dict[int, bool]:
