@@ -12,9 +12,7 @@ from tests.benchmarks.stand_in import StandIn
 
 
 @pytest.mark.parametrize("files", [1, 3, 4, 7])
-def test_every_file_of_a_fileset_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int
-) -> None:
+def test_every_file_of_a_fileset_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int) -> None:
     monkeypatch.setattr(receipts, "FILES_AT_ONCE", 2)
     staged = []
     for number in range(files):
