@@ -12,8 +12,8 @@ import json
 import logging
 import signal
 import sys
-import threading
 from pathlib import Path
+from queue import SimpleQueue
 
 from agent.core.engine import Engine
 from agent.core.errors import AgentError
@@ -54,9 +54,10 @@ def main(argv: list[str] | None = None) -> int:
     except AgentError as error:
         sys.stderr.write(f"{error.title}: {error.detail} {error.remedy}\n")
         return 1
-    ending = threading.Event()
+    # An Event could be locked by the very thread that the signal interrupts.
+    ending: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: ending.set())
+        signal.signal(number, lambda number, _frame: ending.put(number))
     last = ""
 
     def show(snapshot: Snapshot) -> None:
@@ -69,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
 
     engine.subscribe(show)
     engine.start()
-    ending.wait()
+    ending.get()
     engine.stop()
     return 0
 

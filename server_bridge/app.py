@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from server_bridge.api import (
+    backups,
     changes,
     health,
     orders,
@@ -32,7 +33,7 @@ from server_bridge.human import version
 from server_bridge.orders import feed
 from server_bridge.orders.models import utcnow
 
-ROUTERS = (session, workstation, targets, changes, orders, receipts, releases, health, status)
+ROUTERS = (session, workstation, targets, changes, orders, receipts, releases, backups, health, status)
 EXTRA_OMERO_SECONDS = 15.0
 """Beside one call's limit: a question is a login and a few calls."""
 
@@ -50,6 +51,7 @@ def _bare(contact: str, **more: Any) -> FastAPI:
     )
     for module in ROUTERS:
         app.include_router(module.router)
+    app.include_router(releases.listing)
     problems.install(app, contact)
     return app
 
@@ -79,9 +81,10 @@ def create_app(
         directory = OmeroDirectory(context.omero)
     site, store = context.site, context.store
 
-    def read_position() -> feed.Position:
+    def read_position(before: feed.Position | None) -> feed.Position:
         with store.read() as session:
-            return feed.position(session)
+            store.queues.refresh(session)
+            return feed.position(session, before)
 
     waker = Waker(read_position)
 

@@ -9,13 +9,21 @@ import typer
 
 from server_bridge.operations import (
     backup,
+    backup_done,
     check_config,
     freed_report,
+    notice_commands,
+    omero_restored,
+    order_add,
+    order_changes,
     order_commands,
     prove,
+    quarantine_commands,
     receipt_export,
     release_list,
+    source_gone,
     staff_commands,
+    staging_commands,
 )
 from server_bridge.operations.terminal import SiteOption, say, say_json, told
 
@@ -35,6 +43,19 @@ app.add_typer(staff_commands.session_app, name="session")
 app.command("releases")(release_list.releases)
 order_commands.order_app.command("receipts")(receipt_export.receipts)
 order_commands.order_app.command("freed")(freed_report.freed)
+order_commands.order_app.command("add")(order_add.add)
+order_commands.order_app.command("add-many")(order_add.add_many)
+order_commands.order_app.command("take-over")(order_changes.take_over)
+order_commands.order_app.command("accept-left-out")(order_changes.accept_left_out)
+app.command("notices")(notice_commands.notices)
+app.command("mail-test")(notice_commands.mail_test)
+app.command("aging")(notice_commands.aging)
+app.command("discard-unordered")(notice_commands.discard_unordered)
+order_commands.order_app.command("accept-source-gone")(source_gone.accept_source_gone)
+app.add_typer(quarantine_commands.quarantine_app, name="quarantine")
+app.add_typer(staging_commands.staging_app, name="staging")
+app.command("omero-restored")(omero_restored.omero_restored)
+app.command("backup-done")(backup_done.backup_done)
 app.command("prove")(prove.prove)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

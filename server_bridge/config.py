@@ -6,6 +6,8 @@ environment variable ``FERRY_<SECTION>__<NAME>``, which is what containers and t
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import stat
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -91,7 +93,11 @@ class ShareConfig(_Section):
     marker: str = ".omero-ferry-share"
     mtime_tolerance_seconds: Annotated[float, Field(ge=0, le=60)] = 2.0
     hold_days: Annotated[float, Field(ge=0)] = 3.0
-    lifetime_days: Annotated[float, Field(gt=0)] = 60.0
+    lifetime_days: Annotated[float, Field(gt=0, le=36_500)] = 60.0
+    require_backup: bool = False
+    """Release only what a backup of ManagedRepository holds, as the site reports them."""
+    quarantine_days: Annotated[float, Field(ge=0)] = 30.0
+    """How long a staged copy is kept whose data was deleted in OMERO."""
     deletion: DeletionMode = DeletionMode.STORAGE
     patterns: PatternConfig = PatternConfig()
     rule: AcquisitionRule = AcquisitionRule()
@@ -134,6 +140,64 @@ class HttpConfig(_Section):
     tls_key_file: AbsolutePath | None = None
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches that address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+
+
+def is_address(text: str) -> bool:
+    """Whether this is a plain mail address: nothing in it can end a header or begin another recipient."""
+    return len(text) <= 254 and _ADDRESS.fullmatch(text) is not None
+
+
+def _mail_address(text: str) -> str:
+    if not is_address(text):
+        raise ValueError(f"{text!r} is no plain mail address, such as microscopy@example.org")
+    return text
+
+
+MailAddress = Annotated[str, AfterValidator(_mail_address)]
+
+
+class MailConfig(_Section):
+    """Mail through the site's SMTP server; nobody is mailed where ``host`` is empty."""
+
+    host: str = ""
+    port: Annotated[int, Field(ge=1, le=65535)] = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    user: str = ""
+    password_file: AbsolutePath | None = None
+    sender: MailAddress | Literal[""] = ""
+    staff: tuple[MailAddress, ...] = ()
+    digest_minutes: Annotated[float, Field(ge=0)] = 15.0
+    """How long a notice waits for others that go into the same mail, or for its own withdrawal."""
+    max_per_hour: Annotated[int, Field(ge=1)] = 60
+    """Mails of the whole bridge; what does not go now goes into a later digest."""
+    outage_minutes: Annotated[float, Field(ge=0)] = 30.0
+    """Also without mail: how long an outage lasts before staff are told."""
+    status_url: str = ""
+
+    @model_validator(mode="after")
+    def _fits(self) -> MailConfig:
+        if not self.host:
+            return self
+        if not self.sender or not self.staff:
+            raise ValueError("mail needs `sender` and at least one address of `staff`")
+        if bool(self.user) != (self.password_file is not None):
+            raise ValueError("`user` and `password_file` belong together")
+        if self.security == "none" and not is_loopback(self.host):
+            raise ValueError('`security = "none"` is for a mail server on this machine only')
+        return self
+
+
 class LimitsConfig(_Section):
     session_hours: Annotated[float, Field(gt=0)] = 12.0
     grant_days: Annotated[float, Field(gt=0)] = 14.0
@@ -148,7 +212,13 @@ class LimitsConfig(_Section):
     """Tries without one new byte or unit before a person is asked."""
     release_seconds: Annotated[float, Field(gt=0)] = 900.0
     """How long a release answer may be acted upon."""
+    empty_hours: Annotated[float, Field(gt=0)] = 24.0
+    """How long an order that the bridge seals itself waits for its place to hold data."""
     acquiring_lease_seconds: Annotated[int, Field(gt=0)] = 120
+    audit_days: Annotated[float, Field(ge=30)] = 3650.0
+    """How long the audit table and the history of ended orders are kept; receipts are kept for ever."""
+    reprove_bytes_per_hour: Annotated[int, Field(ge=0)] = 100 * 1024**3
+    """How much the bridge reads by itself to prove files whose inode changed; 0: only on command."""
 
 
 class SiteConfig(BaseSettings):
@@ -174,6 +244,7 @@ class SiteConfig(BaseSettings):
     rsync: str = "rsync"
     http: HttpConfig = HttpConfig()
     limits: LimitsConfig = LimitsConfig()
+    mail: MailConfig = MailConfig()
     omero: OmeroConfig
     shares: tuple[ShareConfig, ...]
 

@@ -9,9 +9,13 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import DatabaseError
+
 from server_bridge.config import SiteConfig
 from server_bridge.errors import ConfigurationError
-from server_bridge.orders.database import migrate, open_database
+from server_bridge.orders.database import open_database
+from server_bridge.orders.migrating import migrate
+from server_bridge.orders.soundness import not_usable
 from server_bridge.orders.store import Store
 
 if TYPE_CHECKING:
@@ -46,7 +50,8 @@ def open_store(site: SiteConfig) -> Store:
     """Open the orders, bringing the schema up to date; makes ``state_dir`` where it is missing.
 
     Raises:
-        ConfigurationError: where the folder cannot be used, or the user is root.
+        ConfigurationError: where the folder cannot be used, the user is root, or the database cannot be
+            reached, is of a newer bridge, or cannot be brought up to date.
     """
     refuse_root()
     try:
@@ -60,7 +65,14 @@ def open_store(site: SiteConfig) -> Store:
             remedy="Make it, owned by the bridge's user, mode 0700.",
         ) from error
     engine = open_database(site.url)
-    migrate(engine)
+    try:
+        migrate(engine, site.state_dir / "backups")
+    except DatabaseError as error:
+        engine.dispose()
+        raise not_usable(engine, error) from error
+    except BaseException:
+        engine.dispose()
+        raise
     return Store(engine)
 
 

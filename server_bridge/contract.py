@@ -340,6 +340,9 @@ class OrderIntent(Request):
     """Staff only: the person the data belongs to. Empty: the person who orders."""
     import_again: bool = False
     """Explicit consent where the same files (share, path, size, mtime) are in OMERO already."""
+    seal: Literal["agent", "bridge"] = "agent"
+    """Who judges it finished. ``bridge`` (staff only): nobody sends a manifest; the bridge lists the place
+    itself until two listings are equal and nothing in it is young."""
 
 
 class ManifestEntry(Request):
@@ -364,6 +367,7 @@ class CommandKind(StrEnum):
     RETARGET = "retarget"
     ACCEPT_LEFT_OUT = "accept-left-out"
     DISCARD = "discard"
+    TAKE_OVER = "take-over"
 
 
 class CommandRequest(Request):
@@ -373,6 +377,8 @@ class CommandRequest(Request):
     """For ``retarget``."""
     paths: tuple[str, ...] = ()
     """For ``accept-left-out``: the files that may stay outside OMERO; empty means all that were asked."""
+    taker: Annotated[str, Field(max_length=255)] = ""
+    """For ``take-over``, staff only: the OMERO user name of who takes it. Empty: the one who asks."""
     note: Annotated[str, Field(max_length=2000)] = ""
 
 
@@ -472,6 +478,8 @@ class ChangesPage(Answer):
     more: bool = False
     progress: dict[str, Progress] = {}
     progress_at: float = 0.0
+    database: str = ""
+    """Another value than before: the bridge's database was restored from a backup, and may lack orders."""
 
 
 # --- receipts and release -----------------------------------------------------------------------------
@@ -525,7 +533,29 @@ class Release(Answer):
     valid_until: datetime | None = None
     reason: Reason | None = None
     share: str
+    path: str = ""
+    """The acquisition's place on the share: folders that become empty may go below it, and it with them."""
     files: tuple[ReleasedFile, ...] = ()
+
+
+class ReleaseRefusal(Answer):
+    """A released order that may not be deleted at this moment after all."""
+
+    order_id: UUID
+    reason: Reason
+
+
+class ReleasePage(Answer):
+    """``GET /v1/releases?share=S&after=…``: released orders, each checked again as it was listed.
+
+    ``next`` is the ``after`` of the next page, empty on the last one. Nothing may be deleted after a
+    release's ``valid_until``.
+    """
+
+    share: str
+    releases: tuple[Release, ...] = ()
+    refused: tuple[ReleaseRefusal, ...] = ()
+    next: str = ""
 
 
 class FreedReport(Request):
@@ -539,6 +569,19 @@ class FreedAccepted(Answer):
     order_id: UUID
     freed_bytes: int
     remaining_files: int
+
+
+class BackupReport(Request):
+    """A backup of ManagedRepository has ended well. Staff only."""
+
+    began_at: datetime
+    """When it began: what OMERO held before is in it."""
+    note: Annotated[str, Field(max_length=2000)] = ""
+
+
+class BackupAccepted(Answer):
+    covers_until: datetime
+    is_new: bool = True
 
 
 class Health(Answer):

@@ -1,4 +1,4 @@
-"""Sizes, ages and the version, in the words people read."""
+"""Sizes, ages, names and the version, in the words people read."""
 
 from __future__ import annotations
 
@@ -32,3 +32,8 @@ def human_age(age: timedelta) -> str:
     if seconds < 5400:
         return f"{seconds // 60} min"
     return f"{seconds // 3600} h" if seconds < 172_800 else f"{seconds // 86_400} days"
+
+
+def plain(text: str) -> str:
+    """Text without control characters: a file name must drive no terminal and end no mail header."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

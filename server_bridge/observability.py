@@ -31,6 +31,13 @@ REQUEST_SECONDS = Histogram(
     registry=REGISTRY,
 )
 LOGINS = Counter("ferry_sign_ins", "Sign-ins by outcome", ["outcome"], registry=REGISTRY)
+ATTENTION = Counter(
+    "ferry_attention", "Orders that came to need somebody, by the reason's code", ["code"], registry=REGISTRY
+)
+MAILS = Counter(
+    "ferry_mails", "Mails by outcome: sent, failed, unsure (broken off at the end)", ["outcome"],
+    registry=REGISTRY,
+)  # fmt: skip
 POLLS_WAITING = Gauge("ferry_feed_polls_waiting", "Polls that wait for a change", registry=REGISTRY)
 
 _SECRET_KEYS = frozenset({"password", "token", "key", "grant", "authorization", "session_key", "secret"})

@@ -48,7 +48,18 @@ def test_help_names_every_command_and_needs_no_set_up() -> None:
     answer = run_dev("help")
     assert answer.returncode == 0
     assert answer.stderr == ""
-    for command in ("demo", "test", "test --mutants", "lint", "screenshots", "help", "run CMD"):
+    for command in (
+        "demo",
+        "test",
+        "test --postgres",
+        "test --mutants",
+        "faults",
+        "lint",
+        "bench",
+        "screenshots",
+        "help",
+        "run CMD",
+    ):
         assert f"\n  {command}" in answer.stdout
 
 
@@ -108,6 +119,15 @@ def test_screenshots_ask_for_a_display_server_too(tmp_path: Path) -> None:
     answer = run_dev("screenshots", environment={"PATH": path, "HOME": str(tmp_path)})
     assert answer.returncode == 1
     assert {"xvfb", "openbox", "trayer"} <= set(answer.stderr.split())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root would install packages for real")
+@pytest.mark.parametrize(("command", "needed"), [("demo", False), ("test", True)])
+def test_postgresql_is_asked_for_by_whoever_tests(tmp_path: Path, command: str, needed: bool) -> None:
+    path = fake_debian(tmp_path / "bin", installed="python3", sudo=False)
+    answer = run_dev(command, environment={"PATH": path, "HOME": str(tmp_path)})
+    assert answer.returncode == 1
+    assert ("postgresql" in answer.stderr.split()) is needed
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root would install packages for real")

@@ -294,7 +294,7 @@ def _reason(facts: Facts, state: CardState) -> Reason | None:
         return entry.reason
     if state is CardState.ATTENTION and entry is not None and entry.reason is not None:
         return entry.reason if not _attention(facts) or facts.state is None else facts.state.reason
-    if state in (CardState.WAITING, CardState.ATTENTION) and facts.state is not None:
+    if state in (CardState.WAITING, CardState.ATTENTION, CardState.PROVEN) and facts.state is not None:
         return facts.state.reason
     if found is not None and found.successor_of and facts.entry is None and facts.state is None:
         return Reason(

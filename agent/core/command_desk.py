@@ -15,9 +15,9 @@ from agent.core.bridge_client import BridgeClient, Credentials
 from agent.core.clerk import Clerk, Place, newest_entries
 from agent.core.clock import Clock
 from agent.core.errors import AgentError
-from agent.core.machine_store import MachineStore
+from agent.core.machine_store import ENDED, MachineStore
 from agent.core.outbox import Entry, EntryState, Outbox
-from agent.core.sender import ENDED, Sender
+from agent.core.sender import Sender
 from agent.core.settle import Override
 from agent.core.sign_in import SignInDesk
 from agent.core.targets import TargetTree

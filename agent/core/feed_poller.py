@@ -12,6 +12,7 @@ from agent.core.machine_store import MachineStore
 from server_bridge.contract import Progress
 
 CURSOR_FACT = "feed_cursor"
+DATABASE_FACT = "bridge_database"
 WAIT_SECONDS = 20.0
 
 
@@ -43,6 +44,7 @@ class FeedPoller:
         self._progress_at = 0.0
         self._wait = 0.0
         self._first = True
+        self._database: str | None = None
 
     def progress(self) -> dict[str, Progress]:
         """The latest counters by order id."""
@@ -65,9 +67,13 @@ class FeedPoller:
             self._lost(error)
             return 2.0
         self._reached()
-        if page.cursor < cursor:
+        if page.cursor < cursor or page.database != (self._machine.fact(DATABASE_FACT) or ""):
             self._machine.forget_all_orders()
+            self._machine.set_fact(DATABASE_FACT, page.database)
             self._database_changed()
+        elif self._database is not None and page.database != self._database:
+            self._database_changed()  # another session of this machine saw it first; this outbox is ours
+        self._database = page.database
         self._machine.keep_orders(page.orders)
         if page.cursor != cursor:
             self._machine.set_fact(CURSOR_FACT, str(page.cursor))

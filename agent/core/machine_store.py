@@ -17,7 +17,7 @@ from uuid import uuid4
 from agent.core.acquisition import Acquisition
 from agent.core.database import Database, from_text, to_text
 from agent.core.settle import Override
-from server_bridge.contract import AcquisitionKind, OrderState
+from server_bridge.contract import AcquisitionKind, OrderState, Stage
 
 MIGRATIONS = (
     """
@@ -38,6 +38,7 @@ MIGRATIONS = (
     CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)
     """,
 )
+ENDED = frozenset({Stage.RETIRED, Stage.CANCELLED, Stage.DISCARDED})
 PRESENCE_LEASE = timedelta(minutes=2)
 """A session whose process died without signing out counts as present for this long."""
 
@@ -247,9 +248,19 @@ class MachineStore:
             connection.execute("DELETE FROM orders WHERE id = ?", (order_id,))
 
     def forget_all_orders(self) -> None:
-        """The bridge has another database: what it said before no longer counts."""
+        """The bridge has another database: what it said before no longer counts.
+
+        That an order has ended is remembered until the bridge says otherwise: what a person cancelled must
+        not be ordered again because the bridge forgot it.
+        """
         with self._database.write() as connection:
-            connection.execute("DELETE FROM orders")
+            rows = connection.execute("SELECT id, state FROM orders").fetchall()
+            ended = {
+                (row["id"],) for row in rows if OrderState.model_validate_json(row["state"]).stage in ENDED
+            }
+            connection.executemany("UPDATE orders SET revision = 0 WHERE id = ?", ended)
+            live = [(row["id"],) for row in rows if (row["id"],) not in ended]
+            connection.executemany("DELETE FROM orders WHERE id = ?", live)
 
     def forget_orders(self, before: datetime) -> None:
         """Drop orders that nobody looks at any more; the bridge keeps their history."""

@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 from agent.core.database import Database, from_text, to_text
 from agent.core.habits import Habits
 from agent.platform.base import Platform
-from server_bridge.contract import CommandRequest, OrderIntent, Reason
+from server_bridge.contract import CommandKind, CommandRequest, OrderIntent, Reason
 
 MIGRATIONS = (
     """
@@ -223,6 +223,16 @@ class Outbox(Habits):
             )
             connection.execute("UPDATE manifests SET confirmed = 0 WHERE order_id = ?", (str(order_id),))
 
+    def forget_manifest(self, order_id: UUID) -> None:
+        """The bridge lost what it had confirmed (another database): send the manifest again."""
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE orders SET accepted_content = NULL, accepted_sealed = 0, accepted_revision = 0,"
+                " accepted_at = NULL WHERE id = ?",
+                (str(order_id),),
+            )
+            connection.execute("UPDATE manifests SET confirmed = 0 WHERE order_id = ?", (str(order_id),))
+
     def prune(self, before: datetime, ended: list[UUID]) -> None:
         """Drop entries that are over: withdrawn ones, and those whose end the bridge told."""
         with self._database.write() as connection:
@@ -355,6 +365,17 @@ class Outbox(Habits):
                     str(command_id),
                 ),
             )
+
+    def renew_cancels(self) -> None:
+        """Send every cancel once more: it has an id of its own, so that a repeat changes nothing."""
+        with self._database.write() as connection:
+            rows = connection.execute("SELECT id, request FROM commands WHERE state = 'done'").fetchall()
+            cancels = [
+                (row["id"],)
+                for row in rows
+                if CommandRequest.model_validate_json(row["request"]).kind is CommandKind.CANCEL
+            ]
+            connection.executemany("UPDATE commands SET state = 'new' WHERE id = ?", cancels)
 
     def command_refusal(self, command_id: UUID) -> Reason | None:
         """Why the bridge refused a command; None where it did not."""

@@ -16,13 +16,12 @@ from uuid import UUID
 from agent.core.bridge_client import BridgeClient, Credentials
 from agent.core.clock import Clock
 from agent.core.errors import AgentError, BridgeAway, BridgeRefused
-from agent.core.machine_store import MachineStore
+from agent.core.machine_store import ENDED, MachineStore
 from agent.core.outbox import Entry, EntryState, Outbox, StoredCommand, StoredManifest
-from server_bridge.contract import CommandKind, FreedReport, OrderState, Problem, Reason, Stage
+from server_bridge.contract import CommandKind, FreedReport, OrderState, Problem, Reason
 
 log = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS = 1.0
-ENDED = frozenset({Stage.RETIRED, Stage.CANCELLED, Stage.DISCARDED})
 
 
 class GrantUnreadable(BridgeRefused):
@@ -254,6 +253,8 @@ class Sender:
             self._outbox.drop_freed(order_id, text)
 
     def _verify_entries(self) -> None:
+        # A restored bridge may have forgotten that somebody cancelled; to one that knows it is a repeat.
+        self._outbox.renew_cancels()
         for entry in self._outbox.entries():
             known = self._machine.order(str(entry.id))
             if entry.state is not EntryState.ACCEPTED or (known is not None and known.stage in ENDED):
@@ -267,6 +268,9 @@ class Sender:
                     self._outbox.forget_place(entry.id)
                 continue
             self._machine.keep_orders([state])
+            if state.manifest_revision < entry.accepted_revision:
+                log.warning("order %s: the bridge lost a manifest: sent again", entry.id)
+                self._outbox.forget_manifest(entry.id)
 
 
 def error_of(reason: Reason) -> AgentError:

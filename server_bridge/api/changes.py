@@ -17,6 +17,8 @@ from server_bridge.orders.feed import Position
 
 router = APIRouter(tags=["orders"])
 LONGEST_WAIT_SECONDS = 25.0
+QUEUES_EVERY_SECONDS = 5.0
+"""How often a waiting poll is answered because places in a queue moved and nothing else did."""
 
 
 @router.get("/v1/orders")
@@ -35,24 +37,36 @@ async def changes(
     if caller.granted_order is not None:
         raise Forbidden("A submission grant is good for its order alone.", code="grant_is_narrow")
     deadline = time.monotonic() + wait
-    progress_seen = progress_after
     while True:
         page = await run_in_threadpool(_page, parts, caller, after, progress_after, limit)
         left = deadline - time.monotonic()
         if page.orders or page.progress or page.more or left <= 0:
             return page
         after = page.cursor
-        seen = Position(after, progress_seen if progress_seen is not None else 0.0)
+        queues_at = time.monotonic() + QUEUES_EVERY_SECONDS
 
-        def moved(position: Position, seen: Position = seen) -> bool:
-            newer = progress_after is not None and position.progress_at > seen.progress_at
-            return newer or position.counter > seen.counter
+        def concerned(position: Position, seen: int = after, queues_at: float = queues_at) -> bool:
+            if position.concerns(caller, seen):
+                return True
+            if progress_after is not None and position.progress_concerns(caller, progress_after):
+                return True
+            return time.monotonic() >= queues_at and parts.store.queues.may_have_moved(
+                caller, seen, if_busy=False
+            )
 
-        found = await parts.waker.wait(moved, left)
-        if found is None:  # time is over, or the bridge stops
-            return page
-        if progress_seen is not None:
-            progress_seen = max(progress_seen, found.progress_at)
+        if await parts.waker.wait(concerned, left) is None:  # time is over, or the bridge stops
+            return _told_up_to_now(page, parts, caller)
+
+
+def _told_up_to_now(page: ChangesPage, parts: Parts, caller: Caller) -> ChangesPage:
+    """An empty page with the newest cursor up to which nothing concerns the caller: its next poll then
+    starts from what the waker remembers."""
+    now = parts.waker.position
+    if now is None or now.counter <= page.cursor or now.concerns(caller, page.cursor):
+        return page
+    if parts.store.queues.may_have_moved(caller, page.cursor, if_busy=True):
+        return page
+    return page.model_copy(update={"cursor": now.counter})
 
 
 def _page(parts: Parts, caller: Caller, after: int, progress_after: float | None, limit: int) -> ChangesPage:

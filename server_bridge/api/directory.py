@@ -13,8 +13,17 @@ from typing import Literal, Protocol, TypeVar
 import anyio
 import anyio.to_thread
 
-from server_bridge.contract import Container, ContainerList, NewContainer, Person, TagList
-from server_bridge.errors import Unavailable
+from server_bridge.contract import (
+    Container,
+    ContainerList,
+    NewContainer,
+    Person,
+    TagList,
+    Target,
+    TargetKind,
+)
+from server_bridge.errors import BadRequest, Unavailable
+from server_bridge.orders import targets
 
 Kind = Literal["project", "dataset", "screen"]
 T = TypeVar("T")
@@ -46,6 +55,41 @@ class Directory(Protocol):
 
     def create(self, username: str, new: NewContainer) -> Container:
         """Make a container as this person."""
+
+
+def require_person(directory: Directory, username: str) -> Person:
+    """The person, as OMERO knows her now.
+
+    Raises:
+        BadRequest: ``no_such_person``.
+    """
+    person = directory.person(username)
+    if person is None:
+        raise BadRequest(
+            f"OMERO knows no active {username!r}.",
+            code="no_such_person",
+            title="OMERO does not know this person",
+            remedy="Check the name as it is spelt in OMERO.",
+        )
+    return person
+
+
+def require_target(directory: Directory, username: str, target: Target) -> None:
+    """Ask OMERO whether this person may put data there, now.
+
+    Raises:
+        BadRequest: ``no_such_person``, ``not_a_member``, ``target_gone``, ``target_in_other_group``,
+            ``target_kind``, ``target_not_writable``.
+        Unavailable: where OMERO does not answer.
+    """
+    group = targets.require_member(require_person(directory, username), target)
+    container = project = None
+    if target.container_id is not None:
+        kind: Kind = "screen" if target.kind is TargetKind.SCREEN else "dataset"
+        container = directory.container(username, group.id, kind, target.container_id)
+    elif target.project_id is not None:
+        project = directory.container(username, group.id, "project", target.project_id)
+    targets.require_writable(target, group, container, project)
 
 
 def omero_busy(detail: str) -> Unavailable:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -14,13 +13,16 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
 from server_bridge.api.dependencies import Parts, PartsDep
+from server_bridge.api.retention_metrics import retention_registry
 from server_bridge.contract import Condition, Health
 from server_bridge.errors import FerryError
 from server_bridge.human import version
+from server_bridge.notices import mail_state
 from server_bridge.observability import REGISTRY
 from server_bridge.orders import stages
-from server_bridge.orders.models import Order, Workstation, utcnow
+from server_bridge.orders.models import Notice, Order, Workstation, utcnow
 from server_bridge.orders.store import Store
+from server_bridge.staging import staging_word
 
 router = APIRouter(tags=["health"])
 OMERO_ANSWER_SECONDS = 15.0
@@ -60,7 +62,9 @@ async def readyz(request: Request, parts: PartsDep, response: Response) -> Healt
     checks["omero"] = await request.app.state.omero_sign.look(parts)
     if down:
         response.status_code = 503
-    degraded = checks["omero"] != "ok"
+    if parts.site.mail.host and not down:
+        checks["mail"] = await run_in_threadpool(_mail, parts)
+    degraded = any(checks.get(what, "ok") != "ok" for what in ("omero", "mail"))
     return Health(
         status="down" if down else "degraded" if degraded else "ok", version=version(), checks=checks
     )
@@ -73,9 +77,16 @@ def _own_checks(parts: Parts) -> dict[str, str]:
             session.scalar(select(func.count()).select_from(Workstation))
     except Exception as error:  # noqa: BLE001 - whatever it is, the answer is "not ready"
         checks["database"] = type(error).__name__
-    if not Path(parts.site.staging_dir).is_dir():
-        checks["staging"] = "missing"
+    else:
+        checks["staging"] = staging_word(parts)
     return checks
+
+
+def _mail(parts: Parts) -> str:
+    """``ok``, or the code of why no mail goes out."""
+    with parts.store.read() as session:
+        failing = mail_state.read(session).failing
+    return failing.code if failing else "ok"
 
 
 class OrdersCollector(Collector):
@@ -95,6 +106,12 @@ class OrdersCollector(Collector):
         oldest = GaugeMetricFamily(
             "ferry_oldest_attention_seconds", "Age of the oldest order that needs somebody"
         )
+        needs = GaugeMetricFamily(
+            "ferry_attention_standing", "Orders that need somebody now", labels=["code"]
+        )
+        told = GaugeMetricFamily("ferry_notices", "Notices that stand, by kind", labels=["kind"])
+        unmailed = GaugeMetricFamily("ferry_notices_unmailed", "Standing notices that staff were not mailed")
+        mail = GaugeMetricFamily("ferry_mail_failing", "1 while the mail server takes nothing")
         now = utcnow()
         with self._store.read() as session:
             for stage, condition, count in session.execute(
@@ -113,8 +130,21 @@ class OrdersCollector(Collector):
             since = session.scalar(
                 select(func.min(Order.updated_at)).where(Order.condition == Condition.ATTENTION)
             )
+            code = Order.reason["code"].as_string()
+            for its_code, count in session.execute(
+                select(code, func.count()).where(Order.condition == Condition.ATTENTION).group_by(code)
+            ):
+                needs.add_metric([its_code or "none"], count)
+            standing = Notice.withdrawn_at.is_(None)
+            for kind, count in session.execute(
+                select(Notice.kind, func.count()).where(standing).group_by(Notice.kind)
+            ):
+                told.add_metric([kind], count)
+            unsent = standing & Notice.for_staff.is_(True) & Notice.mailed_staff_at.is_(None)
+            unmailed.add_metric([], session.scalar(select(func.count()).where(unsent)) or 0)
+            mail.add_metric([], 1 if mail_state.read(session).failing else 0)
         oldest.add_metric([], (now - since).total_seconds() if since else 0.0)
-        return [orders, size, seen, oldest]
+        return [orders, size, seen, oldest, needs, told, unmailed, mail]
 
 
 def orders_registry(store: Store) -> CollectorRegistry:
@@ -128,4 +158,5 @@ def orders_registry(store: Store) -> CollectorRegistry:
 def metrics(parts: PartsDep) -> Response:
     """Prometheus' text format."""
     text = generate_latest(REGISTRY) + generate_latest(orders_registry(parts.store))
+    text += generate_latest(retention_registry(parts.site, parts.store))
     return Response(text, media_type=CONTENT_TYPE_LATEST)

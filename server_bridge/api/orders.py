@@ -19,10 +19,12 @@ from server_bridge.contract import (
     ManifestAccepted,
     OrderIntent,
     OrderState,
+    Target,
 )
 from server_bridge.errors import BadRequest
 from server_bridge.observability import get_logger
-from server_bridge.orders import commands, intake, manifest_reader, manifests, view
+from server_bridge.omero.paths import require_distinct
+from server_bridge.orders import commands, intake, manifest_reader, manifests, taking, view
 from server_bridge.orders.callers import Caller, require_command
 from server_bridge.orders.models import Order
 
@@ -113,6 +115,7 @@ async def put_manifest(
                 kind=AcquisitionKind(order.kind),
                 longest_path_bytes=intake.share_path_limit(parts.site, order.share),
             )
+            require_distinct([entry.path for entry in manifest.entries])
             return manifests.put(parts.store, parts.site, order_id, manifest, revision, caller)
 
         return await run_in_threadpool(take)
@@ -127,13 +130,17 @@ def _order_to_change(parts: Parts, order_id: UUID, caller: Caller) -> Order:
 
 @router.post("/{order_id}/commands")
 async def command(order_id: UUID, body: CommandRequest, parts: PartsDep, caller: CallerDep) -> CommandResult:
-    """Cancel, retry, retarget, accept-left-out, discard. A repeat with the same id gets the first answer."""
+    """Cancel, retry, retarget, accept-left-out, discard, take-over. A repeat with the same id gets the first
+    answer."""
 
     def repeated() -> tuple[CommandResult | None, Order]:
         with parts.store.read() as session:
             order = intake.find_visible(session, order_id, caller)
-            require_command(caller, order)
-            return commands.find_repeat(session, order_id, body), order
+            require_command(caller, order, body.kind)
+            done = commands.find_repeat(session, order_id, body)
+            if done is None and body.kind is CommandKind.TAKE_OVER:
+                commands.require_possible(session, order, body, caller)
+            return done, order
 
     commands.require_complete(body)
     done, order = await run_in_threadpool(repeated)
@@ -141,6 +148,10 @@ async def command(order_id: UUID, body: CommandRequest, parts: PartsDep, caller:
         return done
     if body.kind is CommandKind.RETARGET and body.target is not None:
         await check_target(parts, caller, order.person, body.target)
+    if body.kind is CommandKind.TAKE_OVER:
+        taker = taking.taker_of(caller, body)
+        person = await parts.bounded.ask(lambda: parts.directory.person(taker))
+        taking.require_able(person, taker, Target.model_validate(order.target), caller)
     result = await run_in_threadpool(commands.give, parts.store, order_id, body, caller, parts.now())
     log.info("command", order=str(order_id), kind=body.kind.value, by=caller.who)
     return result

@@ -8,7 +8,8 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -46,6 +47,36 @@ def from_validation(errors: Sequence[Any]) -> BadRequest:
     return BadRequest("; ".join(found[:10]), remedy="Correct the named fields.")
 
 
+def database_trouble(error: SQLAlchemyError) -> Unavailable:
+    """Why the database did not take a request, for whoever tries again later. Nothing of it was written.
+
+    The words of SQLite and the five-digit states of PostgreSQL are the only facts there are.
+    """
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    said, state = str(cause).lower(), str(getattr(cause, "sqlstate", None) or "")
+    if "is full" in said or state == "53100":
+        return Unavailable(
+            "The disk of the bridge's database is full.",
+            code="database_full",
+            title="The bridge has no room for orders",
+            remedy="Staff make room on the disk of the bridge's database; nothing that was accepted is lost.",
+        )
+    busy = isinstance(error, PoolTimeout) or "locked" in said or state in ("53300", "55P03", "57014", "40P01")
+    if busy:
+        return Unavailable(
+            "The bridge's database does not take the request now.",
+            code="database_busy",
+            title="The bridge is busy",
+            remedy="Try again in a moment.",
+        )
+    return Unavailable(
+        "The bridge's database does not answer.",
+        code="database_away",
+        title="The bridge cannot reach its orders",
+        remedy="Try again in a moment. If it stays, staff look at the bridge's log and database.",
+    )
+
+
 def install(app: FastAPI, contact: str) -> None:
     """Register the handlers."""
 
@@ -76,16 +107,17 @@ def install(app: FastAPI, contact: str) -> None:
         return _json(problem, dict(error.headers or {}))
 
     async def on_database(request: Request, error: Exception) -> Response:
-        log.error("the database refused", path=request.url.path, exc_info=error)
-        return answer(
-            Unavailable(
-                "The bridge's database does not take the request now.",
-                code="database_busy",
-                title="The bridge is busy",
-                remedy="Try again in a moment.",
-            ),
-            contact,
+        assert isinstance(error, SQLAlchemyError)
+        trouble = database_trouble(error)
+        log.error("the database refused", path=request.url.path, code=trouble.code, exc_info=error)
+        return answer(trouble, contact)
+
+    async def on_odd_text(_request: Request, error: Exception) -> Response:
+        del error
+        refused = BadRequest(
+            "It holds a character that the bridge's database does not take.", remedy="Send no NUL characters."
         )
+        return answer(refused, contact)
 
     async def on_anything(request: Request, error: Exception) -> Response:
         number = uuid.uuid4().hex[:12]
@@ -101,5 +133,7 @@ def install(app: FastAPI, contact: str) -> None:
     app.add_exception_handler(FerryError, on_ferry_error)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(OperationalError, on_database)
+    for kind in (OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(kind, on_database)
+    app.add_exception_handler(DataError, on_odd_text)
     app.add_exception_handler(Exception, on_anything)

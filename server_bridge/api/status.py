@@ -20,9 +20,10 @@ from server_bridge.api.dependencies import PartsDep
 from server_bridge.config import SiteConfig
 from server_bridge.contract import Condition, Heartbeat, WorkstationStatus
 from server_bridge.human import human_age, human_bytes, version
+from server_bridge.notices import lifetime
 from server_bridge.orders import stages
 from server_bridge.orders.models import Order, Workstation
-from server_bridge.orders.view import NO_WORKSTATION
+from server_bridge.orders.queue import NO_WORKSTATION
 
 router = APIRouter(include_in_schema=False)
 _pages = Environment(
@@ -96,6 +97,17 @@ def stations(session: Session, site: SiteConfig, now: datetime) -> list[Station]
     return found
 
 
+def ageing(session: Session, site: SiteConfig, now: datetime) -> dict[str, tuple[int, int]]:
+    """By share's title: how much is near the end of its time on the buffer, and how much is beyond it."""
+    counts: dict[str, tuple[int, int]] = {}
+    titles = {share.id: share.title or share.id for share in site.shares}
+    for one in lifetime.aging(session, site, now):
+        near, over = counts.get(titles[one.share], (0, 0))
+        is_over = one.days_left(now) <= 0
+        counts[titles[one.share]] = (near + (not is_over), over + is_over)
+    return counts
+
+
 @router.get("/", response_class=HTMLResponse)
 def status_page(parts: PartsDep) -> HTMLResponse:
     """Queues by workstation."""
@@ -108,6 +120,7 @@ def status_page(parts: PartsDep) -> HTMLResponse:
             now=now,
             queues=queues(session, parts.site),
             stations=stations(session, parts.site, now),
+            ageing=ageing(session, parts.site, now),
             human_bytes=human_bytes,
         )
     return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY, "Referrer-Policy": "no-referrer"})

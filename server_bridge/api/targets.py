@@ -8,11 +8,10 @@ from fastapi import APIRouter, Query
 from fastapi.concurrency import run_in_threadpool
 
 from server_bridge.api.dependencies import Parts, PartsDep, PersonDep
-from server_bridge.api.directory import Kind
-from server_bridge.contract import Container, ContainerList, NewContainer, Person, TagList, Target, TargetKind
+from server_bridge.api.directory import Kind, require_target
+from server_bridge.contract import Container, ContainerList, NewContainer, TagList, Target
 from server_bridge.errors import BadRequest, Forbidden, TransientFailure, Unavailable
 from server_bridge.observability import get_logger
-from server_bridge.orders import targets
 from server_bridge.orders.callers import Caller
 
 router = APIRouter(prefix="/v1/targets", tags=["targets"])
@@ -87,33 +86,9 @@ async def check_target(parts: Parts, caller: Caller, owner: str, target: Target)
     """
     username = owner or caller.username
     try:
-        await parts.bounded.ask(lambda: _check_in_omero(parts, username, target))
+        await parts.bounded.ask(lambda: require_target(parts.directory, username, target))
     except (Unavailable, TransientFailure) as error:
         known = username == caller.username and any(group.id == target.group_id for group in caller.groups)
         if not known:
             raise
         log.warning("order accepted without asking OMERO", code=error.code, group=target.group_id)
-
-
-def _check_in_omero(parts: Parts, username: str, target: Target) -> None:
-    person = _require_person(parts, username)
-    group = targets.require_member(person, target)
-    container = project = None
-    if target.container_id is not None:
-        kind: Kind = "screen" if target.kind is TargetKind.SCREEN else "dataset"
-        container = parts.directory.container(username, group.id, kind, target.container_id)
-    elif target.project_id is not None:
-        project = parts.directory.container(username, group.id, "project", target.project_id)
-    targets.require_writable(target, group, container, project)
-
-
-def _require_person(parts: Parts, username: str) -> Person:
-    person = parts.directory.person(username)
-    if person is None:
-        raise BadRequest(
-            f"OMERO knows no active {username!r}.",
-            code="no_such_person",
-            title="OMERO does not know this person",
-            remedy="Check the name as it is spelt in OMERO.",
-        )
-    return person

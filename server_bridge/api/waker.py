@@ -22,9 +22,9 @@ LOOK_SECONDS = 1.0
 class Waker:
     """One per running application, used on its event loop."""
 
-    def __init__(self, read_position: Callable[[], Position]) -> None:
+    def __init__(self, read_position: Callable[[Position | None], Position]) -> None:
         self._read_position = read_position
-        self._position = Position()
+        self._position: Position | None = None
         self._waiting: dict[asyncio.Future[Position | None], Callable[[Position], bool]] = {}
         self._nudged = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -63,11 +63,16 @@ class Waker:
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self.release)
 
+    @property
+    def position(self) -> Position | None:
+        """The newest position that was read; None before the first look."""
+        return self._position
+
     async def wait(self, wanted: Callable[[Position], bool], seconds: float) -> Position | None:
         """Return the newest position when ``wanted`` holds for it; None after ``seconds`` or at the stop."""
         if self._closed:
             return None
-        if self._position != Position() and wanted(self._position):
+        if self._position is not None and wanted(self._position):
             return self._position
         future: asyncio.Future[Position | None] = asyncio.get_running_loop().create_future()
         self._waiting[future] = wanted
@@ -92,7 +97,7 @@ class Waker:
 
     async def _look(self) -> None:
         try:
-            self._position = await asyncio.to_thread(self._read_position)
+            self._position = await asyncio.to_thread(self._read_position, self._position)
         except Exception as error:  # a busy database must not end the watching for good
             log.warning("the feed cannot look at the database", exc_info=error)
             return

@@ -20,13 +20,13 @@ from server_bridge.errors import NeedsAttention, TransientFailure
 from server_bridge.mover import command, output, paths, verdict
 from server_bridge.mover.sources import Source
 from server_bridge.mover.verdict import Verdict, VerdictKind
-from server_bridge.processes.runner import ProcessRunner, StopSignal
+from server_bridge.processes.runner import ProcessRunner, RunLock, StopSignal
 
 DEFAULT_MARKER = ".omero-ferry-share"
 _KINDS = {"f": "file", "d": "folder", "L": "link", "D": "device", "S": "special"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One file. ``mtime_s`` is whole seconds since 1970 UTC, rounded down, as rsync lists it."""
 
@@ -134,18 +134,20 @@ def list_source(
     stall_seconds: float = 60.0,
     stop_event: StopSignal | None = None,
     work_dir: Path | None = None,
+    lock: RunLock | None = None,
 ) -> Listing:
     """List the files of ``folder`` (a folder, or a single file) below the share's top; ``.`` lists the
     whole share.
 
     Raises `ShareAway` (outage: try later), `ShareRefused` (settings), `FolderMissing`, `FolderRefused` (a
     link in the path) and `paths.PathRefused`. Names in the result are *not* checked: `paths.check_manifest`
-    does that.
+    does that. ``lock`` is the caller's right to run a child: on a mount that hangs, the next listing then
+    finds the process that nobody can end, instead of adding another one.
     """
     if folder != ".":
         paths.require_path(folder)
     above = _above(folder)
-    call = _Call(source, runner, rsync, stall_seconds, stop_event, work_dir)
+    call = _Call(source, runner, rsync, stall_seconds, stop_event, work_dir, lock)
 
     probe = call.run([marker, *above, *([folder] if folder != "." else [])], recursive=False)
     _require_marker(probe, marker, source)
@@ -178,7 +180,7 @@ def check_share(
 
     Raises `ShareAway` or `ShareRefused`.
     """
-    call = _Call(source, runner, rsync, stall_seconds, None, None)
+    call = _Call(source, runner, rsync, stall_seconds, None, None, None)
     _require_marker(call.run([marker], recursive=False), marker, source)
 
 
@@ -190,6 +192,7 @@ class _Call:
     stall_seconds: float
     stop_event: StopSignal | None
     work_dir: Path | None
+    lock: RunLock | None
 
     def run(self, names: list[str], *, recursive: bool) -> _Seen:
         with tempfile.TemporaryDirectory(prefix="ferry-list-", dir=self.work_dir) as directory:
@@ -201,6 +204,7 @@ class _Call:
             result = self.runner.run(
                 command.list_command(self.rsync, self.source, names_file, empty, recursive=recursive),
                 env=command.environment(),
+                lock=self.lock,
                 on_stdout_line=seen.out,
                 on_stderr_line=seen.error,
                 stall_seconds=self.stall_seconds,

@@ -17,6 +17,7 @@ import re
 import time
 from collections.abc import Container
 from dataclasses import dataclass
+from functools import lru_cache
 
 _ESCAPE = re.compile(rb"\\#([0-7]{3})")
 _PROGRESS = re.compile(
@@ -27,6 +28,8 @@ _DIGEST = re.compile(rb"[0-9a-f]{40}\Z")
 _SKIPPED = re.compile(rb'skipping non-regular file "(.*)"\Z', re.DOTALL)
 #: stderr lines that name one file; the name may be an absolute path of the far side, or relative to a module.
 _NAMED = (
+    ("source_damaged", re.compile(rb'read errors mapping "(.*)"(?: \(in .*\))?: Input/output error')),
+    ("source_damaged", re.compile(rb'send_files failed to open "(.*)"(?: \(in .*\))?: Input/output error')),
     ("source_missing", re.compile(rb'link_stat "(.*)"(?: \(in .*\))? failed: No such file or directory')),
     ("source_unreadable", re.compile(rb'link_stat "(.*)"(?: \(in .*\))? failed: Permission denied \(13\)')),
     ("source_unreadable", re.compile(rb'send_files failed to open "(.*)"(?: \(in .*\))?: ')),
@@ -41,7 +44,7 @@ _UNVERIFIED = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileLine:
     """One item that the receiver handled. ``sha1`` is None for a folder, an unchanged file, a failed
     verification.
@@ -58,7 +61,7 @@ class FileLine:
         return self.itemize[1:2] == "f"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ListLine:
     """One item of a listing. ``kind`` is rsync's letter: f file, d folder, L link, D device, S special."""
 
@@ -157,10 +160,16 @@ def _list_line(line: bytes) -> ListLine | Remark:
     if len(fields) < 5 or len(fields[1]) < 2 or not fields[2].strip().isdigit():
         return _remark(line)
     try:
-        mtime_s = calendar.timegm(time.strptime(fields[3].decode("ascii"), "%Y/%m/%d-%H:%M:%S"))
+        mtime_s = _seconds(fields[3])
     except ValueError:
         return _remark(line)
     return ListLine(fields[1].decode("ascii", "replace")[1], int(fields[2]), mtime_s, decode_name(fields[4]))
+
+
+@lru_cache(maxsize=1024)
+def _seconds(listed: bytes) -> int:
+    # Files of one acquisition share their seconds, and strptime is slow.
+    return calendar.timegm(time.strptime(listed.decode("ascii"), "%Y/%m/%d-%H:%M:%S"))
 
 
 def parse_error_line(line: bytes) -> NamedProblem | None:

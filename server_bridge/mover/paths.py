@@ -11,9 +11,11 @@ surrogates (``surrogateescape``) and are refused: OMERO stores names as UTF-8.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from server_bridge.errors import NeedsAttention
 
@@ -23,6 +25,8 @@ LONGEST_NAME_BYTES = 255
 #: PATH_MAX counts the closing NUL, and staging puts its own root in front: the caller passes what is left.
 LONGEST_PATH_BYTES = 4096
 
+#: All of Unicode's category Cc.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _RENAME = "Rename the file or folder on the share and order it again."
 
 
@@ -54,6 +58,12 @@ def shown(path: str) -> str:
     )
 
 
+def staged_limit(staging_dir: Path) -> int:
+    """How many bytes a share path may have below this directory, with rsync's own names beside it."""
+    # ".rsync-partial/" above the name, or a dot and a suffix of seven around it; a slash and the closing NUL.
+    return LONGEST_PATH_BYTES - len(str(staging_dir).encode()) - len(".rsync-partial") - 12
+
+
 def check_path(path: str, longest_bytes: int = LONGEST_PATH_BYTES) -> PathProblem | None:
     """Return what is wrong with one path, or None. ``longest_bytes`` bounds the whole path in UTF-8."""
 
@@ -77,7 +87,7 @@ def check_path(path: str, longest_bytes: int = LONGEST_PATH_BYTES) -> PathProble
         return problem(
             "path_not_utf8", "A name that OMERO cannot store", "it is not valid UTF-8 and OMERO needs UTF-8."
         )
-    if any(unicodedata.category(character) == "Cc" for character in path):
+    if _CONTROL.search(path):
         return problem(
             "path_control", "A path with control characters", "OMERO and Windows cannot hold such a name."
         )
@@ -131,8 +141,16 @@ def check_manifest(paths: Iterable[str], longest_bytes: int = LONGEST_PATH_BYTES
     problems: dict[int, PathProblem] = {}
     folders: set[str] = set()
     first: dict[str, int] = {}
-    #: folded spelling of each file and each folder -> the spellings that occur
-    spellings: dict[str, set[str]] = {}
+    #: folded spelling of each file and each folder -> the first spelling, and all of them where they differ
+    spelt: dict[str, str] = {}
+    differing: dict[str, set[str]] = {}
+
+    def note(name: str) -> None:
+        folded = _folded(name)
+        other = spelt.setdefault(name if folded == name else folded, name)
+        if other != name:
+            differing.setdefault(folded, {other}).add(name)
+
     for index, path in enumerate(listed):
         problem = check_path(path, longest_bytes)
         if problem is None and path in first:
@@ -145,13 +163,13 @@ def check_manifest(paths: Iterable[str], longest_bytes: int = LONGEST_PATH_BYTES
             continue
         first[path] = index
         # Deepest first: once a folder is known, so are the ones above it.
-        spellings.setdefault(_folded(path), set()).add(path)
+        note(path)
         end = path.rfind("/")
         while end > 0 and path[:end] not in folders:
             folders.add(path[:end])
-            spellings.setdefault(_folded(path[:end]), set()).add(path[:end])
+            note(path[:end])
             end = path.rfind("/", 0, end)
-    colliding = {name: sorted(names) for names in spellings.values() if len(names) > 1 for name in names}
+    colliding = {name: sorted(names) for names in differing.values() for name in names}
     for path, index in first.items():
         if path in folders:
             problems[index] = PathProblem(

@@ -6,7 +6,9 @@ The order of things is the promise:
 staging: a file that is complete and whose digest the caller knows is done; a complete file without a
    digest is demoted to a partial file and pulled again; a file with a second link stops everything (an
    import began);
-3. check the room on disk;
+3. take the room it needs on disk, or wait for it (`server_bridge.mover.room`). Where there is none, this
+   order's own partial files go: a full disk is OMERO's disk too, and partial files that wait for each
+   other's room would wait for ever;
 4. run one or more rsync processes over disjoint lists; a line per file announces its SHA-1;
 5. confirm each file by a look at its final name (size and mtime as listed), never by the line;
 6. compare what arrived with what was asked for; anything else leaves the directory.
@@ -27,68 +29,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from server_bridge.mover import command, output, paths, sharding, staging, verdict
+from server_bridge.mover.pulled import PendingFile, PulledFile, PullLimits, PullOutcome, WantedFile
+from server_bridge.mover.room import Promise, Room
 from server_bridge.mover.sources import Source
 from server_bridge.mover.verdict import Verdict, VerdictKind
 from server_bridge.processes.runner import ChildResult, ProcessRunner, RunLock, StopSignal
 
+__all__ = ["PendingFile", "PullLimits", "PullOutcome", "PulledFile", "WantedFile", "pull"]
+
+_KEPT_BYTES = 1 << 17
 _SWEEP_SECONDS = 0.25
 _SWEEP_MISSES = 8
-
-
-@dataclass(frozen=True)
-class WantedFile:
-    """One file of the bridge's own listing: what must arrive. ``mtime_s`` in whole seconds, rounded down."""
-
-    path: str
-    size_bytes: int
-    mtime_s: int
-
-
-@dataclass(frozen=True)
-class PulledFile:
-    """One file that is in staging under its final name, looked at, with the SHA-1 that rsync computed."""
-
-    path: str
-    size_bytes: int
-    mtime_s: int
-    sha1: str
-
-
-@dataclass(frozen=True)
-class PendingFile:
-    """One file that is not there, and why: a stable ``code`` and what rsync said."""
-
-    path: str
-    code: str
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class PullLimits:
-    """Bounds of one pull. ``bandwidth_kib_per_second`` is for the whole pull, shared by its processes."""
-
-    shards: int = 1
-    stall_seconds: float = 60.0
-    bandwidth_kib_per_second: int | None = None
-    compress: bool = False
-    keep_free_bytes: int = 0
-    reserve_ratio: float = 0.10
-    progress_seconds: float = 0.5
-
-
-@dataclass(frozen=True)
-class PullOutcome:
-    """What is true after the pull, whatever happened in it."""
-
-    confirmed: tuple[PulledFile, ...]
-    pending: tuple[PendingFile, ...]
-    verdict: Verdict
-    bytes_done: int  #: sizes of the confirmed files
-    new_files: int  #: confirmed by this call; 0 again and again means that somebody must look
-    moved: bool  #: whether any byte or file came in this call
-    unlisted: tuple[str, ...] = ()  #: arrived though nobody asked for them; now in the quarantine directory
-    ended_orphans: tuple[int, ...] = ()  #: pids of a killed bridge's children that were ended first
-    duration_seconds: float = 0.0
 
 
 ProgressHandler = Callable[[int, int], None]
@@ -111,14 +62,15 @@ def pull(
     work_dir: Path | None = None,
     quarantine_dir: Path | None = None,
     rsync: str = "rsync",
-    measure_space: Callable[[Path], staging.Space] = staging.measure_space,
+    room: Room | None = None,
 ) -> PullOutcome:
     """Pull ``files`` (paths relative to the share's top, all within ``folder``) to ``staging_dir/<path>``.
 
     ``known_digests``: SHA-1 by path of files that an earlier call confirmed and the caller kept.
     ``on_file`` is called once for each file confirmed by this call, ``on_progress(bytes, files)`` a few
     times a second and at the end, both under one lock and with counters that only grow. ``stop_event`` ends
-    the transfer within a second; what arrived stays and is resumed. Defaults beside the staging directory:
+    the transfer within a second; what arrived stays and is resumed. ``room`` is shared by all pulls onto one
+    disk. Defaults beside the staging directory:
     ``.ferry/<name>.lock``, ``.ferry/`` for lists, ``.ferry/<name>.unlisted`` (all on staging's own file
     system).
 
@@ -146,7 +98,7 @@ def pull(
             on_file=on_file,
             stop_event=stop_event,
         )
-        found = run.carry_out(known_digests or {}, measure_space)
+        found = run.carry_out(known_digests or {}, room or Room())
         return PullOutcome(
             confirmed=tuple(run.confirmed[path] for path in sorted(run.confirmed)),
             pending=tuple(run.pending()),
@@ -157,13 +109,12 @@ def pull(
             unlisted=tuple(sorted(run.unlisted)),
             ended_orphans=lock.ended_orphans,
             duration_seconds=time.monotonic() - started,
+            said=run.said(),
         )
 
 
 def _require_paths(folder: str, files: Sequence[WantedFile], staging_dir: Path) -> None:
-    # rsync's own names come below staging: the partial directory, and the dot and suffix of a temporary file.
-    room = paths.LONGEST_PATH_BYTES - len(str(staging_dir).encode()) - len(command.PARTIAL_DIR) - 12
-    problems = paths.check_manifest((wanted.path for wanted in files), room)
+    problems = paths.check_manifest((wanted.path for wanted in files), paths.staged_limit(staging_dir))
     if problems:
         raise paths.PathRefused(problems[0])
     for wanted in files:
@@ -217,12 +168,14 @@ class _Pull:
     unlisted: set[str] = field(default_factory=set)
     new_files: int = 0
     moved: bool = False
+    _promise: Promise | None = None
     _shards: list[_Shard] = field(default_factory=list)
     _guard: threading.RLock = field(default_factory=threading.RLock)
     _abort: threading.Event = field(default_factory=threading.Event)
     _root: str = ""
     _folders: set[str] = field(default_factory=set)
     _base_bytes: int = 0
+    _todo_bytes: int = 0
     _shown_bytes: int = -1
     _shown_files: int = -1
     _shown_at: float = 0.0
@@ -238,7 +191,7 @@ class _Pull:
 
     # --- the whole
 
-    def carry_out(self, known: Mapping[str, str], measure_space: Callable[[Path], staging.Space]) -> Verdict:
+    def carry_out(self, known: Mapping[str, str], room: Room) -> Verdict:
         todo = self._take_stock(known)
         if not todo:
             self._report(last=True)
@@ -249,17 +202,20 @@ class _Pull:
                 staging.demote(self.staging_dir / wanted.path)
         pending = {self._root + wanted.path for wanted in todo}
         staging.adopt_leftovers(sorted(folders), pending.__contains__)
-        lacking = staging.lacking_space(
-            sum(wanted.size_bytes for wanted in todo),
-            len(todo),
-            measure_space(self.staging_dir),
-            self.limits.keep_free_bytes,
-            self.limits.reserve_ratio,
-        )
-        if lacking is not None:
-            return verdict.staging_full(lacking)
-        found = self._transfer(todo)
+        resumed = staging.partial_bytes(folders)
+        promise = self._take_room(room, todo, folders)
+        if isinstance(promise, str):
+            return verdict.staging_full(promise)
+        with promise:
+            self._promise = promise
+            found = self._transfer(todo)
+        # Bytes that came and were thrown away (a file that cannot be read to its end) are no progress: the
+        # same try could be made for ever.
+        self.moved = self.new_files > 0 or staging.partial_bytes(folders) > resumed
         staging.quarantine(self.staging_dir, self.quarantine_dir, sorted(self.unlisted))
+        if found.kind is VerdictKind.SPACE:
+            # Not one byte is free, for OMERO neither: half a file is the first thing to go.
+            staging.clear_partials(sorted(folders))
         left = [path for path in self.files if path not in self.confirmed]
         if not left:
             staging.clear_partials(sorted(folders))
@@ -267,6 +223,16 @@ class _Pull:
         elif found.kind in {VerdictKind.DONE, VerdictKind.RECONCILE}:
             found = verdict.of_pending([(pending.code, pending.path) for pending in self.pending()])
         self._report(last=True)
+        return found
+
+    def _take_room(self, room: Room, todo: list[WantedFile], folders: set[Path]) -> Promise | str:
+        # The whole size, also of a file with a partial: rsync writes a new file beside it.
+        need = self._todo_bytes = sum(wanted.size_bytes for wanted in todo)
+        limits = self.limits
+        found = room.ask(self.staging_dir, need, len(todo), limits.keep_free_bytes, limits.reserve_ratio)
+        if isinstance(found, str):
+            staging.clear_partials(sorted(folders))
+            found = room.ask(self.staging_dir, need, len(todo), limits.keep_free_bytes, limits.reserve_ratio)
         return found
 
     def _take_stock(self, known: Mapping[str, str]) -> list[WantedFile]:
@@ -292,6 +258,11 @@ class _Pull:
     def pending(self) -> list[PendingFile]:
         left = (path for path in sorted(self.files) if path not in self.confirmed)
         return [self.reasons.get(path) or PendingFile(path, "not_pulled") for path in left]
+
+    def said(self) -> str:
+        return "\n".join(
+            shard.result.stderr_text for shard in self._shards if shard.result and shard.result.stderr
+        )
 
     # --- the transfer
 
@@ -346,6 +317,7 @@ class _Pull:
                 stall_seconds=self.limits.stall_seconds,
                 stop_event=self,
                 stdout_limit_bytes=1 << 12,
+                stderr_limit_bytes=_KEPT_BYTES,
             )
             with self._guard:
                 self._confirm(shard, last=True)
@@ -361,15 +333,18 @@ class _Pull:
         line = output.parse_line(raw)
         with self._guard:
             if isinstance(line, output.Progress):
-                if line.bytes_done > shard.progress_bytes:
-                    shard.progress_bytes = line.bytes_done
-                    self.moved = True
+                shard.progress_bytes = max(shard.progress_bytes, line.bytes_done)
             elif isinstance(line, output.FileLine):
                 self._announce(shard, line)
             else:
                 return
             self._confirm(shard)
             self._report()
+            if self._promise is not None:
+                self._promise.left(
+                    self._todo_bytes - sum(one.done_bytes for one in self._shards),
+                    len(self.files) - len(self.confirmed),
+                )
 
     def _announce(self, shard: _Shard, line: output.FileLine) -> None:
         path = line.path.rstrip("/")
@@ -382,11 +357,10 @@ class _Pull:
             return
         if line.sha1 is not None and line.size_bytes == self.files[path].size_bytes:
             shard.announced[path] = line.sha1
-            self.moved = True
         else:
             shard.announced.pop(path, None)
             if line.verification_failed:
-                self.reasons[path] = PendingFile(path, "verification_failed", "The digests differ.")
+                self.reasons.setdefault(path, PendingFile(path, "verification_failed", "The digests differ."))
 
     def _confirm(self, shard: _Shard, *, last: bool = False) -> None:
         """Confirm announced files by a look at their final names, in the order of their lines.
@@ -430,8 +404,13 @@ class _Pull:
                 staging.drop_partial(self.staging_dir / path)
             return
         if path is not None:
+            found = PendingFile(path, problem.code, raw.decode("ascii", "replace"))
             with self._guard:
-                self.reasons[path] = PendingFile(path, problem.code, raw.decode("ascii", "replace"))
+                # A file that cannot be read fails its verification too: the first fault is the cause.
+                if problem.code == "verification_failed":
+                    self.reasons.setdefault(path, found)
+                else:
+                    self.reasons[path] = found
 
     def _explain(self, wanted: WantedFile) -> None:
         """Find the reason of a file that is pending and that rsync did not name."""

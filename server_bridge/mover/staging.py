@@ -45,26 +45,48 @@ def measure_space(path: Path) -> Space:
     return Space(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None)
 
 
+MeasureSpace = Callable[[Path], Space]
+
+
 def lacking_space(
-    needed_bytes: int, needed_files: int, space: Space, keep_free_bytes: int, reserve_ratio: float
+    needed_bytes: int,
+    needed_files: int,
+    space: Space,
+    keep_free_bytes: int,
+    reserve_ratio: float,
+    *,
+    promised_bytes: int = 0,
+    promised_files: int = 0,
 ) -> str | None:
-    """Say what is missing for a pull of that size, or None when it fits with its reserve."""
-    wanted = int(needed_bytes * (1 + reserve_ratio)) + keep_free_bytes
+    """Say what is missing for a pull of that size, or None when it fits with its reserve.
+
+    ``promised_bytes`` and ``promised_files`` are free now and belong to pulls that run already.
+    """
+    wanted = int(needed_bytes * (1 + reserve_ratio)) + keep_free_bytes + promised_bytes
     if needed_files and space.free_bytes < wanted:
+        running = f", {promised_bytes:,} of them for pulls that run already" if promised_bytes else ""
         return (
-            f"{needed_bytes:,} bytes are to come and {space.free_bytes:,} are free; with the reserve "
-            f"{wanted - space.free_bytes:,} bytes are missing."
+            f"{needed_bytes:,} bytes are to come and {space.free_bytes:,} are free{running}; with the "
+            f"reserve {wanted - space.free_bytes:,} bytes are missing."
         )
-    if space.free_files is not None and space.free_files < needed_files:
+    # Folders and partial files need names of their own; the reserve is meant for them too.
+    names = int(needed_files * (1 + reserve_ratio)) + promised_files
+    if needed_files and space.free_files is not None and space.free_files < names:
+        running = f", {promised_files:,} of them for pulls that run already" if promised_files else ""
         return (
-            f"{needed_files:,} files are to come and the disk has room for {space.free_files:,} more names."
+            f"{needed_files:,} files are to come and the disk has room for {space.free_files:,} more "
+            f"names{running}."
         )
     return None
 
 
 def is_complete(path: Path | str, size_bytes: int, mtime_s: int) -> bool:
     """Whether the final name is a regular file of exactly this size and, in whole seconds, this mtime."""
-    found = look(path)
+    return is_whole(look(path), size_bytes, mtime_s)
+
+
+def is_whole(found: os.stat_result | None, size_bytes: int, mtime_s: int) -> bool:
+    """:func:`is_complete`, for a name that was looked at already."""
     return (
         found is not None
         and stat.S_ISREG(found.st_mode)
@@ -195,7 +217,7 @@ def drop_partial(path: Path) -> None:
 
 
 def clear_partials(folders: Iterable[Path]) -> None:
-    """Remove the partial directories once everything has arrived."""
+    """Remove the partial files of these folders: everything has arrived, or the disk is full."""
     for folder in folders:
         partial_dir = folder / PARTIAL_DIR
         if look(partial_dir) is None:
@@ -208,6 +230,18 @@ def clear_partials(folders: Iterable[Path]) -> None:
             OSError
         ):  # something that is not ours keeps it: the reader ignores the folder
             partial_dir.rmdir()
+
+
+def partial_bytes(folders: Iterable[Path]) -> int:
+    """How much of unfinished files these folders hold, for the next pull to go on from."""
+    total = 0
+    for folder in folders:
+        partial_dir = folder / PARTIAL_DIR
+        if look(partial_dir) is None:
+            continue
+        with os.scandir(partial_dir) as entries:
+            total += sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+    return total
 
 
 def quarantine(staging_dir: Path, quarantine_dir: Path, names: Sequence[str]) -> list[Path]:

@@ -70,6 +70,12 @@ _TEXTS: tuple[tuple[str, VerdictKind, str, str, str], ...] = (
     (r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED|No .* host key is known", _P,
      "share_host_key", "The buffer's host key is not the known one",
      "Staff must check that this is the right host and update the known host keys."),
+    # Rc 5, like a refusal: but a daemon that is being restarted, or the forwarder in front of it, does this.
+    (r"did not see server greeting|didn't get server startup line", _T, "share_away",
+     "The buffer ends the connection before it begins", _AWAY),
+    (r"rather than greeting|omitted the digest name list", _T, "share_away",
+     "Something else answers in the place of the buffer's rsync",
+     "Staff look what listens there, and at host and port of the share; the order goes on by itself."),
     (r"Unknown module|access denied to", _P, "share_unknown",
      "The buffer does not know this share, or not this bridge", _SITE),
     (r"@ERROR: (?:chroot|chdir) failed|\[sender\] change_dir .* failed: No such file", _T, "share_away",
@@ -81,8 +87,9 @@ _TEXTS: tuple[tuple[str, VerdictKind, str, str, str], ...] = (
      "ssh_configuration", "The bridge's ssh configuration for this share is not usable", _SITE),
     (r"No space left on device|Disk quota exceeded", _S, "staging_full", "The staging disk is full",
      "Staff must free space on the staging disk; the order goes on by itself."),
-    (r"Read-only file system", _P, "staging_unwritable", "The staging disk cannot be written",
-     "Staff must check the staging disk's mount."),
+    # The whole site waits: whoever mounts the disk for writing again has not to touch each order.
+    (r"Read-only file system", _T, "staging_read_only", "The staging disk is mounted read-only",
+     "Staff check the disk (the kernel does this after errors) and mount it for writing."),
 )  # fmt: skip
 _COMPILED = tuple((re.compile(text), kind, code, title, remedy) for text, kind, code, title, remedy in _TEXTS)
 
@@ -198,6 +205,10 @@ def _how(returncode: int) -> str:
 #: What is wrong with single files, gravest first: the first that occurs gives a pull that is not complete
 #: its code.
 _FILE_REASONS: dict[str, tuple[str, str]] = {
+    "source_damaged": (
+        "The buffer's disk cannot read a file",
+        "Staff of the buffer check its disk at once. The bridge tries again; nothing of it is imported.",
+    ),
     "source_unreadable": (
         "Files cannot be read on the share",
         "Ask the staff of the microscope or the buffer to give read permission.",

@@ -26,6 +26,20 @@ def _known(words: str, code: str, title: str, remedy: str, *, transient: bool = 
     return _Known(re.compile(words, re.IGNORECASE), code, title, remedy, transient)
 
 
+OF_THE_UNIT = frozenset(
+    {
+        "format_unknown",
+        "format_library_missing",
+        "file_unreadable_in_omero",
+        "checksum_mismatch",
+        "check_sized_file",
+        "omero_queue_full",
+        "nothing_imported",
+        "import_failed",
+    }
+)
+"""Failures that say something about one unit. All others would befall the next one as well."""
+
 _KNOWN = (
     _known(
         r"Invalid cross-device link|failed to create hard link|transfer process returned",
@@ -50,6 +64,15 @@ _KNOWN = (
         "omero_full",
         "OMERO's disk is full",
         "Make room on the disk of ManagedRepository; the order goes on by itself.",
+        transient=True,
+    ),
+    _known(
+        # [infer] What OMERO's thread pool says when a background task found no slot for an hour
+        # (`omero.threads.background_timeout`).
+        r"RejectedExecutionException|Failed to execute .* after \d+ ?ms",
+        "omero_queue_full",
+        "OMERO's import queue is full",
+        "The bridge tries again. If it lasts, ask the OMERO administrator which imports fill the queue.",
         transient=True,
     ),
     _known(
@@ -90,7 +113,8 @@ _KNOWN = (
         transient=True,
     ),
     _known(
-        r"Bad session key|RemovedSession|SessionNotExist|SessionTimeout|Previous session expired",
+        r"Bad session key|RemovedSession|SessionNotExist|SessionTimeout|Previous session expired|"
+        r"No session with uuid|ObjectNotExistException",
         "omero_session_lost",
         "The OMERO session ended during the import",
         "Nothing to do: the bridge tries again.",
@@ -110,6 +134,17 @@ _KNOWN = (
         "Check OMERODIR (lib/client) and Java with `ferry-bridge check-config`.",
     ),
 )
+
+
+_REFUSAL = re.compile(
+    r"^Name: (?P<name>import-[a-z-]+)\s*\n(?:Parameters: (?P<parameters>.*))?", re.MULTILINE
+)
+
+
+def _refusal(output: str) -> str:
+    """What OMERO itself said about an import it ended as failed; empty where it said nothing."""
+    found = _REFUSAL.search(f"{output}\n")
+    return f"({found['name']}: {found['parameters'] or ''})" if found else ""
 
 
 def explain(returncode: int, ended: str, last_error: str, output: str) -> StepFailed:
@@ -138,9 +173,8 @@ def explain(returncode: int, ended: str, last_error: str, output: str) -> StepFa
         found = next((known for known in _KNOWN if known.words.search(text)), None)
         if found is not None:
             kind = TransientFailure if found.transient else NeedsAttention
-            return kind(
-                clean(last_error or text[-400:]), code=found.code, title=found.title, remedy=found.remedy
-            )
+            said = f"{last_error or text[-400:]} {_refusal(output)}"
+            return kind(clean(said), code=found.code, title=found.title, remedy=found.remedy)
     if returncode == 0:
         return TransientFailure(
             "omero import reported success, and OMERO holds no images of these files.",
@@ -149,8 +183,27 @@ def explain(returncode: int, ended: str, last_error: str, output: str) -> StepFa
             remedy="The bridge tries again; look at the order's output.",
         )
     return TransientFailure(
-        f"omero import exited with {returncode}. {clean(last_error or output[-400:])}".strip(),
+        f"omero import exited with {returncode}. "
+        f"{clean(f'{last_error or output[-400:]} {_refusal(output)}')}".strip(),
         code="import_failed",
         title="The import failed",
         remedy="The bridge tries again; look at the order's output.",
+    )
+
+
+def check_sized(detail: str) -> NeedsAttention:
+    """The failure of a set with a file of exactly 36 bytes, once its checksum did not agree.
+
+    [infer: read in OMERO's sources] The importer's check of an in-place import writes 36 bytes where the link
+    will be, and the server hashes that file again only when its size is another one afterwards. The stored
+    hash then is that of the check, the importer's own hash does not agree, and OMERO refuses the whole set:
+    now, and at every other try. Nothing wrong is ever stored.
+    """
+    return NeedsAttention(
+        detail,
+        code="check_sized_file",
+        title="OMERO cannot take a file of exactly 36 bytes in place",
+        remedy="Add a byte to that file at the microscope (at its end, where the format allows it) and order "
+        "the acquisition again, or let the OMERO administrator import this set without --transfer=ln. The "
+        "data on the buffer stays.",
     )

@@ -1,4 +1,4 @@
-"""Runs the real ``omero import``: asks how files group, and imports one unit in place as a person.
+"""Runs the real ``omero import``: asks how files group, and imports units in place as a person.
 
 The run *reports*; it decides nothing. Whether something was imported is asked in OMERO's database afterwards
 (`server_bridge.omero.receipts`), whatever the exit code says: it can be 0 with nothing imported, and an
@@ -7,11 +7,12 @@ import goes on in the server when its client was killed after the upload.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
 from types import TracebackType
@@ -32,12 +33,15 @@ from server_bridge.omero.importer_command import (
 )
 from server_bridge.omero.importer_output import (
     ImportStep,
+    RunLog,
     ScannedUnit,
     StepKind,
+    UnitLog,
     parse_error,
     parse_groups,
     parse_log_line,
     parse_result_yaml,
+    reports_refusal,
 )
 from server_bridge.omero.targets import ResolvedTarget
 
@@ -46,6 +50,7 @@ __all__ = [
     "ImportStep",
     "ScannedUnit",
     "StepKind",
+    "UnitLog",
     "explain",
     "import_command",
     "import_environment",
@@ -62,6 +67,8 @@ NO_CANDIDATES = 125
 _KEPT_OUTPUT_BYTES = 4 << 20
 _SCAN_OUTPUT_BYTES = 256 << 20
 _LOG_LIMIT_BYTES = 2 << 20
+
+_log = logging.getLogger(__name__)
 
 
 class StopSignal(Protocol):
@@ -110,7 +117,8 @@ class ImportRun:
 
     returncode: int
     ended: str
-    """``exited``, ``stopped`` (our stop signal), ``stalled`` or ``overtime``."""
+    """``exited``, ``stopped`` (our stop signal), ``stalled``, ``overtime``, or ``given up`` (we ended it
+    after too many failures in a row)."""
     filesets: tuple[int, ...]
     images: tuple[int, ...]
     plates: tuple[int, ...]
@@ -122,6 +130,10 @@ class ImportRun:
     duration_seconds: float
     output: str
     """Tails of standard error and standard output, cleaned, for a person."""
+    refused: bool = False
+    """OMERO itself reported an import as failed."""
+    units: Mapping[str, UnitLog] = field(default_factory=dict)
+    """What was said about each unit, by its main file."""
 
 
 def scan_units(
@@ -178,24 +190,29 @@ def run_import(
     config: OmeroConfig,
     session_key: str,
     target: ResolvedTarget | str,
-    main_path: Path,
+    mains: Sequence[Path],
     order_id: str,
     attempt: int = 0,
     *,
     username: str,
     runner: Runner,
+    main_of: Mapping[str, str] | None = None,
+    most_failures: int = 0,
     on_step: Callable[[ImportStep], None] | None = None,
     stop_event: StopSignal | None = None,
     lock: Any = None,
     lock_path: Path | None = None,
     output_path: Path | None = None,
 ) -> ImportRun:
-    """Import one unit in place, as the person whose session this is; returns when the client has ended.
+    """Import units in place, as the person whose session this is; returns when the client has ended.
 
     Args:
         session_key: of ``Omero.as_person(…)``, which must stay open (and so kept alive) during the run.
+        mains: the main file of each unit in staging, absolute.
         username: whose session it is.
-        main_path: the unit's main file in staging, absolute.
+        main_of: every file of these units → the main file of its unit; for units of one file, not needed.
+        most_failures: end the run after so many failed units in a row (0: never): what fails then is not the
+            units, and each failed import leaves remains in OMERO.
         on_step: called in this thread for each sign of progress.
         output_path: where the run's output goes, up to 2 MiB; made with mode 0600.
 
@@ -206,16 +223,18 @@ def run_import(
     properties = Omero(config).client_properties()
     specification = target if isinstance(target, str) else target.specification
     files = session_files(properties, username, session_key)
-    seen = _Seen(on_step)
+    seen = _Seen(main_of or {str(main): str(main) for main in mains}, on_step)
+    stop = _Stop(stop_event, seen.log, most_failures)
     with _Workplace(config, files, output_path) as place:
-        place.note(f"--- attempt {attempt}: {main_path} into {specification}".encode())
+        more = f" and {len(mains) - 1} more" if len(mains) > 1 else ""
+        place.note(f"--- attempt {attempt}: {mains[0]}{more} into {specification}".encode())
 
         def stderr_line(line: bytes) -> None:
             place.note(line)
             seen.take(_text(line))
 
         done = runner.run(
-            import_command(config, specification, main_path, order_id),
+            import_command(config, specification, mains, order_id),
             env=place.environment,
             cwd=place.folder,
             lock=lock,
@@ -223,13 +242,14 @@ def run_import(
             on_stdout_line=place.note,
             on_stderr_line=stderr_line,
             stall_seconds=config.import_stall_seconds,
-            stop_event=stop_event,
+            stop_event=stop,
             stdout_limit_bytes=_KEPT_OUTPUT_BYTES,
         )
+    ended = str(getattr(done.ended, "value", done.ended))
     result = parse_result_yaml(_text(done.stdout))
     return ImportRun(
         returncode=done.returncode,
-        ended=str(getattr(done.ended, "value", done.ended)),
+        ended="given up" if ended == "stopped" and stop.given_up else ended,
         filesets=result.filesets,
         images=result.images,
         plates=result.plates,
@@ -239,13 +259,36 @@ def run_import(
         duration_seconds=done.duration_seconds,
         # Where it could not join the session, `omero` says so on standard output.
         output=f"{_tail(done.stderr)}\n{_tail(done.stdout)}".strip(),
+        refused=seen.refused,
+        units=seen.log.units,
     )
+
+
+class _Stop:
+    """The caller's stop signal, or our own: too many failures in a row."""
+
+    def __init__(self, outer: StopSignal | None, log: RunLog, most_failures: int) -> None:
+        self._outer = outer
+        self._log = log
+        self._most_failures = most_failures
+
+    @property
+    def given_up(self) -> bool:
+        return 0 < self._most_failures <= self._log.failures_in_a_row and not self._asked()
+
+    def is_set(self) -> bool:
+        return self._asked() or self.given_up
+
+    def _asked(self) -> bool:
+        return self._outer is not None and self._outer.is_set()
 
 
 class _Seen:
     """What went by on standard error."""
 
-    def __init__(self, on_step: Callable[[ImportStep], None] | None) -> None:
+    def __init__(self, main_of: Mapping[str, str], on_step: Callable[[ImportStep], None] | None) -> None:
+        self.log = RunLog(main_of)
+        self.refused = False
         self._on_step = on_step
         self.last_error = ""
         self.last_step: ImportStep | None = None
@@ -253,6 +296,8 @@ class _Seen:
 
     def take(self, line: str) -> None:
         step = parse_log_line(line)
+        self.log.take(line, step)
+        self.refused = self.refused or reports_refusal(line)
         if step is not None:
             self.last_step = step
             self.log_file_id = step.log_file_id or self.log_file_id
@@ -281,7 +326,7 @@ class _Workplace:
             if self._output_path is not None:
                 self._output_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-                self._output = os.fdopen(os.open(self._output_path, flags, 0o600), "ab")
+                self._output = os.fdopen(os.open(self._output_path, flags, 0o600), "ab", buffering=0)
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
@@ -294,8 +339,12 @@ class _Workplace:
             return
         kept = clean(_text(line)).encode("utf-8", "surrogateescape") + b"\n"
         self._room -= len(kept)
-        self._output.write(kept if self._room > 0 else b"[the rest is left out]\n")
-        self._output.flush()
+        try:
+            self._output.write(kept if self._room > 0 else b"[the rest is left out]\n")
+        except OSError as error:
+            # An import must not end because its output has no room.
+            self._room = 0
+            _log.warning("output is not kept: %s", error)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -46,13 +46,17 @@ def scan_command(config: OmeroConfig, path: Path, *, depth: int = LEAST_DEPTH) -
 
 
 def import_command(
-    config: OmeroConfig, target: str, main_path: Path, order_id: str, *, depth: int = LEAST_DEPTH
+    config: OmeroConfig, target: str, mains: Sequence[Path], order_id: str, *, depth: int = LEAST_DEPTH
 ) -> list[str]:
-    """``omero import`` of one unit in place.
+    """``omero import`` of one or several units in place, by one JVM.
+
+    The paths are arguments: Java takes them on standard input as well (the path ``-``), but as trimmed lines,
+    and a child's standard input is closed here. With several units the importer is told to go on after a
+    failure (``-c``): without it, the next unit has begun already when it leaves, and is torn.
 
     Args:
         target: ``Dataset:42`` or ``Screen:7``, never a name (names are ambiguous between people and in time).
-        main_path: the unit's main file in staging, absolute.
+        mains: the main file of each unit in staging, absolute.
         order_id: goes into a comment that the server itself puts on every new image or plate.
     """
     return [
@@ -74,7 +78,8 @@ def import_command(
         order_id,
         "--target",
         target,
-        str(main_path),
+        *(("-c",) if len(mains) > 1 else ()),
+        *(str(main) for main in mains),
         "--",
         f"--agent={AGENT}",
     ]

@@ -8,7 +8,8 @@ logback configuration; keywords and "Step: n of m" do not, so only these are rea
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 _GROUP = re.compile(r"^# Group: (?P<main>.*) SPW: (?P<spw>true|false) Reader: (?P<reader>\S+)\s*$")
@@ -21,6 +22,17 @@ _OF = re.compile(r"Step: (?P<step>\d+) of (?P<steps>\d+)")
 _LOGFILE = re.compile(r"Logfile: (?P<id>\d+)")
 _ERROR = re.compile(r"\bERROR\b\s+\S+\s+-\s+(?P<text>.*)$")
 _SERVER_ERROR = re.compile(r"\b(?:INTERNAL_EXCEPTION|FILE_EXCEPTION)\b:?\s*(?P<text>.*)$")
+_NAMED = re.compile(
+    r"\b(?:FILE_UPLOAD_STARTED|FILE_UPLOAD_COMPLETE|FILE_EXCEPTION|INTERNAL_EXCEPTION|UNREADABLE_FILE|"
+    r"MISSING_LIBRARY): (?P<path>/.*)$|\bIMPORT_DONE Imported file: (?P<done>/.*)$"
+)
+_GIVEN_UP = re.compile(r" - (?:Continuing after error|Exiting on error)\s*$")
+_REFUSED = re.compile(
+    r"\bERROR\b\s+\S+\s+-\s+INTERNAL_EXCEPTION:|^(?!.*\bINFO\b).*\bFailure response on import!|"
+    r"^Name: import-[a-z-]+|^(?!.*\bINFO\b).*\bRejectedExecutionException: Failed to execute\b"
+)
+"""[infer] The server's own report that an import failed, or that it found no slot for it: no image will come.
+Never a line that tells what goes on (INFO): those name files, and a file may be called anything."""
 _RESULT = re.compile(r"^\s*(?:-\s+)?(?P<kind>Fileset|Image|Plate):\s*\[?(?P<ids>[\d,\s]+)\]?\s*$")
 
 
@@ -64,6 +76,8 @@ class ImportStep:
     steps: int = 5
     log_file_id: int | None = None
     """OriginalFile of the server's log of this import."""
+    path: str = ""
+    """The file that the line names, if it names one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +135,96 @@ def parse_log_line(line: str) -> ImportStep | None:
         step=int(of["step"]) if of else 0,
         steps=int(of["steps"]) if of else 5,
         log_file_id=int(logfile["id"]) if logfile else None,
+        path=_path_in(line),
     )
+
+
+def _path_in(line: str) -> str:
+    found = _NAMED.search(line)
+    return (found["path"] or found["done"] or "") if found else ""
 
 
 def parse_error(line: str) -> str | None:
     """The text of a line that reports an error."""
     found = _ERROR.search(line) or _SERVER_ERROR.search(line)
     return found["text"].strip() if found else None
+
+
+def reports_refusal(line: str) -> bool:
+    """Whether the line says that OMERO itself ended an import as failed."""
+    return _REFUSED.search(line) is not None
+
+
+# -- the log of a run that brings several units ---------------------------------------------------------
+
+_KEPT_LINES = 40
+
+
+@dataclass(slots=True)
+class UnitLog:
+    """What a run's log says about one unit. No part of it is proof."""
+
+    done: bool = False
+    refused: bool = False
+    """OMERO itself reported that it cannot import it: no image will come."""
+    last_error: str = ""
+    lines: list[str] = field(default_factory=list)
+    """The first lines from its first error on, without the frames of stack traces."""
+
+    @property
+    def failed(self) -> bool:
+        return not self.done and bool(self.last_error)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+class RunLog:
+    """Tells whose line is whose in the log of a run over several units.
+
+    The importer brings one unit after the other [infer: ``--parallel-fileset`` is 1 where it is not given],
+    so what stands between the first line that names a file of a unit and the unit's end is about that unit.
+    A line that nobody's file comes before is nobody's: its unit is tried again, alone, and then it is told.
+
+    Args:
+        main_of: every file of the run's units → the main file of its unit.
+    """
+
+    def __init__(self, main_of: Mapping[str, str]) -> None:
+        self._main_of = main_of
+        self.units: dict[str, UnitLog] = {main: UnitLog() for main in main_of.values()}
+        self._current: UnitLog | None = None
+        self.failures_in_a_row = 0
+
+    @property
+    def done_count(self) -> int:
+        return sum(1 for unit in self.units.values() if unit.done)
+
+    def take(self, line: str, step: ImportStep | None) -> None:
+        """Note one line; ``step`` is what :func:`parse_log_line` made of it."""
+        if step is not None and step.kind is StepKind.PREPARING:
+            self._current = None
+            return
+        named = self._main_of.get(step.path if step is not None else _path_in(line))
+        if named is not None:
+            self._current = self.units[named]
+        unit = self._current
+        if step is not None and step.kind is StepKind.DONE:
+            if unit is not None:
+                unit.done = True
+            self._current = None
+            self.failures_in_a_row = 0
+        elif _GIVEN_UP.search(line):
+            self._current = None
+            self.failures_in_a_row += 1
+        elif unit is not None:
+            self._note(unit, line)
+
+    @staticmethod
+    def _note(unit: UnitLog, line: str) -> None:
+        error = parse_error(line)
+        unit.last_error = error or unit.last_error
+        unit.refused = unit.refused or reports_refusal(line)
+        if unit.last_error and len(unit.lines) < _KEPT_LINES and not line.lstrip().startswith("at "):
+            unit.lines.append(line)

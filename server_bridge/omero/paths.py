@@ -12,6 +12,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
+
+from server_bridge.errors import BadRequest
+from server_bridge.mover.paths import shown
 
 _SAFE = "_"
 _NAMES = frozenset(
@@ -30,9 +34,10 @@ def safe_component(name: str) -> str:
     upper = name.upper()
     if upper in _NAMES:
         name = name + _SAFE
-    for prefix in _PREFIXES:
-        if upper.startswith(prefix):
-            name = _SAFE + name
+    if upper.startswith(_PREFIXES):
+        for prefix in _PREFIXES:
+            if upper.startswith(prefix):
+                name = _SAFE + name
     return name.translate(_CHARACTERS)
 
 
@@ -45,10 +50,18 @@ def client_path(absolute: str) -> str:
     """
     if not absolute.startswith("/"):
         raise ValueError(f"not an absolute path: {absolute}")
-    parts = [part for part in absolute.split("/") if part]
-    if any(part in (".", "..") for part in parts):
+    folder, _, name = absolute.rstrip("/").rpartition("/")
+    above = _client_folder(folder)
+    if name in (".", "..") or above is None:
         raise ValueError(f"not a normal path: {absolute}")
-    return "/".join(safe_component(part) for part in parts)
+    return f"{above}/{safe_component(name)}" if above else safe_component(name)
+
+
+@lru_cache(maxsize=1024)
+def _client_folder(folder: str) -> str | None:
+    """The same for the folder of a file, which thousands of files share; None for one that is not normal."""
+    parts = [part for part in folder.split("/") if part]
+    return None if "." in parts or ".." in parts else "/".join(safe_component(part) for part in parts)
 
 
 def ambiguous(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -57,3 +70,45 @@ def ambiguous(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
     for path in paths:
         by_client[client_path(path)].add(path)
     return {client: tuple(sorted(found)) for client, found in by_client.items() if len(found) > 1}
+
+
+def collision(paths: Iterable[str]) -> tuple[str, str] | None:
+    """Two of these (absolute or relative) paths that OMERO could not tell apart, or None.
+
+    Made for a million of them: only names that OMERO changes are kept beside the list itself.
+    """
+    listed = paths if isinstance(paths, (list, tuple)) else list(paths)
+    changed: dict[str, str] = {}
+    for path in listed:
+        client = client_path("/" + path.lstrip("/"))
+        if client == path.lstrip("/"):
+            continue
+        if client in changed and changed[client] != path:
+            return changed[client], path
+        changed[client] = path
+    if not changed:
+        return None
+    return next(
+        (
+            (path, changed[path.lstrip("/")])
+            for path in listed
+            if path.lstrip("/") in changed and changed[path.lstrip("/")] != path
+        ),
+        None,
+    )
+
+
+def require_distinct(paths: Iterable[str]) -> None:
+    """No two files of an acquisition get one name in OMERO.
+
+    Raises:
+        BadRequest: ``names_collide``, naming two of them.
+    """
+    found = collision(paths)
+    if found is not None:
+        raise BadRequest(
+            f"{shown(found[0])!r} and {shown(found[1])!r} get the same name in OMERO.",
+            code="names_collide",
+            title="OMERO cannot tell two files apart",
+            remedy="Rename one of them on the share, then order the acquisition again.",
+        )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from omero.rtypes import unwrap
 
 from server_bridge.contract import Group, PermissionLevel, Person
-
-if TYPE_CHECKING:
-    from server_bridge.omero.session import Session
+from server_bridge.omero.session import ALL_GROUPS, Session, chunks
 
 ACTIVE_GROUP = "user"
 """OMERO deactivates somebody by taking her out of this group."""
@@ -37,6 +36,33 @@ def find_person(session: Session, username: str) -> Person | None:
         default_group_id=_default_group(session, int(unwrap(who.id)), groups),
         groups=tuple(sorted(groups, key=lambda group: group.name.casefold())),
     )
+
+
+def active_names(session: Session, usernames: Sequence[str]) -> frozenset[str]:
+    """Those of the names that OMERO lets in; an unknown name is none of them."""
+    found: set[str] = set()
+    for some in chunks(sorted(set(usernames))):
+        rows = session.rows(
+            "select e.omeName from GroupExperimenterMap m join m.parent g join m.child e "
+            "where g.name = :active and e.omeName in (:names)",
+            {"active": ACTIVE_GROUP, "names": some},
+            group=ALL_GROUPS,
+            doing="asking who is active",
+        )
+        found |= {str(row[0]) for row in rows}
+    return frozenset(found)
+
+
+def owner_names(session: Session, group_id: int) -> frozenset[str]:
+    """User names of a group's active owners."""
+    memberships = session.objects(
+        "select m from GroupExperimenterMap m join fetch m.parent g join fetch m.child e where g.id = :id",
+        {"id": group_id},
+        group=ALL_GROUPS,
+        doing="asking for a group's owners",
+    )
+    owners = [_text(m.child.omeName) for m in memberships if bool(unwrap(m.owner))]
+    return active_names(session, owners) if owners else frozenset()
 
 
 def group_of(membership: Any) -> Group:

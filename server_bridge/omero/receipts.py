@@ -9,7 +9,7 @@ own filesets. Both see the same here [infer: omero.connection].
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,9 +29,13 @@ __all__ = [
     "filesets_by_id",
     "prove_file",
     "remove_debris",
+    "still_ours",
 ]
 
 UPLOAD_FINISHED = "Finished"
+_DELETED_AT_ONCE = 50
+_AT_ONCE = 200
+FILES_AT_ONCE = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,26 @@ def filesets_by_id(session: Session, fileset_ids: Sequence[int]) -> dict[int, Fi
     return found
 
 
+def still_ours(session: Session, wanted: Iterable[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Those of the filesets (id, client path of the main file) that OMERO still has, with that very file.
+
+    Much cheaper than loading them: for looking at thousands. An id alone says nothing: a restored database
+    hands out lost ids again, so that two orders may name the same one.
+    """
+    pairs = set(wanted)
+    found: set[tuple[int, str]] = set()
+    for piece in chunks(sorted(pairs), _AT_ONCE):
+        rows = session.rows(
+            "select fs.id, fe.clientPath from FilesetEntry fe join fe.fileset fs "
+            "where fs.id in (:ids) and fe.clientPath in (:paths)",
+            {"ids": sorted({one for one, _path in piece}), "paths": sorted({path for _one, path in piece})},
+            group=ALL_GROUPS,
+            doing="looking whether filesets are there",
+        )
+        found |= {(int(one), str(path)) for one, path in rows} & pairs
+    return found
+
+
 def _load(session: Session, ids: list[int]) -> dict[int, FilesetInfo]:
     def ask(hql: str, doing: str) -> list[tuple[Any, ...]]:
         return session.rows(hql, {"ids": ids}, group=ALL_GROUPS, doing=doing)
@@ -122,21 +146,18 @@ def _load(session: Session, ids: list[int]) -> dict[int, FilesetInfo]:
         "reading filesets",
     )
     files: defaultdict[int, list[ManagedFile]] = defaultdict(list)
-    for fileset, number, path, name, size, digest, hasher, client_path in ask(
-        "select fs.id, o.id, o.path, o.name, o.size, o.hash, h.value, fe.clientPath from FilesetEntry fe "
-        "join fe.fileset fs join fe.originalFile o left outer join o.hasher h "
-        "where fs.id in (:ids) order by o.id",
-        "reading the files of filesets",
-    ):
+    once: dict[str, str] = {}
+    for fileset, number, path, name, size, digest, hasher, client_path in _file_rows(session, ids):
         files[int(fileset)].append(
             ManagedFile(
                 original_file_id=int(number),
-                path=str(path),
+                # All files of a folder have the same: it is kept once.
+                path=once.setdefault(str(path), str(path)),
                 name=str(name),
                 # A file that was never stored has no size yet: nothing is equal to -1.
                 size=-1 if size is None else int(size),
                 sha1=str(digest or "").lower(),
-                hasher=str(hasher or ""),
+                hasher=once.setdefault(str(hasher or ""), str(hasher or "")),
                 client_path=str(client_path),
                 managed_abs_path=session.managed_repository / str(path).strip("/") / str(name),
             )
@@ -167,6 +188,25 @@ def _load(session: Session, ids: list[int]) -> dict[int, FilesetInfo]:
         )
         for fileset, owner, group in heads
     }
+
+
+def _file_rows(session: Session, ids: list[int]) -> Iterator[tuple[Any, ...]]:
+    """In pages: one fileset may hold a hundred thousand files, and a call has a time limit."""
+    offset = 0
+    while True:
+        page = session.rows(
+            "select fs.id, o.id, o.path, o.name, o.size, o.hash, h.value, fe.clientPath from FilesetEntry fe "
+            "join fe.fileset fs join fe.originalFile o left outer join o.hasher h "
+            "where fs.id in (:ids) order by o.id",
+            {"ids": ids},
+            group=ALL_GROUPS,
+            page=(offset, FILES_AT_ONCE),
+            doing="reading the files of filesets",
+        )
+        yield from page
+        if len(page) < FILES_AT_ONCE:
+            return
+        offset += len(page)
 
 
 def _uploads(session: Session, ids: list[int]) -> dict[int, bool]:
@@ -222,45 +262,57 @@ def debris_objection(
 
 
 def remove_debris(
-    session: Session, fileset_id: int, order_client_paths: Iterable[str], lock: HeldLock
-) -> FilesetInfo | None:
-    """Remove what a failed import left: a fileset without images that never finished its upload.
+    session: Session, fileset_ids: Sequence[int], order_client_paths: Iterable[str], lock: HeldLock
+) -> list[FilesetInfo]:
+    """Remove what failed imports left: filesets without images that never finished their upload.
 
     The facts are read again here, just before. OMERO unlinks the managed names; the staged ones stay.
 
     Args:
         session: the owner's session (the service account may not delete, and need not).
-        order_client_paths: client paths of all files of the order; no other file may be in the fileset.
+        fileset_ids: all of one group.
+        order_client_paths: client paths of all files of the order; no other file may be in the filesets.
         lock: the order's run lock, held.
 
     Returns:
-        What was removed; None where it was gone already.
+        What was removed; a fileset that was gone already is not in it.
 
     Raises:
-        NeedsAttention: ``not_debris`` where a condition does not hold, ``debris_stays`` where OMERO refuses.
+        NeedsAttention: ``not_debris`` where a condition does not hold for one of them (none of its group of
+            fifty is removed then), ``debris_stays`` where OMERO refuses.
         Unavailable, TransientFailure: where OMERO does not answer or fails.
     """
-    fileset = filesets_by_id(session, [fileset_id]).get(fileset_id)
-    if fileset is None:
-        return None
-    objection = debris_objection(
-        fileset, frozenset(order_client_paths), session.username, importer_gone=lock.fd >= 0
-    )
-    if objection:
+    ours = frozenset(order_client_paths)
+    removed: list[FilesetInfo] = []
+    for piece in chunks(list(fileset_ids), _DELETED_AT_ONCE):
+        removed += _remove_some(session, piece, ours, lock)
+    return removed
+
+
+def _remove_some(
+    session: Session, fileset_ids: list[int], ours: frozenset[str], lock: HeldLock
+) -> list[FilesetInfo]:
+    filesets = list(filesets_by_id(session, fileset_ids).values())
+    for fileset in filesets:
+        objection = debris_objection(fileset, ours, session.username, importer_gone=lock.fd >= 0)
+        if objection:
+            raise NeedsAttention(
+                f"Fileset {fileset.fileset_id} stays: {objection}.",
+                code="not_debris",
+                title="OMERO holds an import of these files that is not finished",
+                remedy="Wait a moment and retry; if it stays, let the OMERO administrator look at this "
+                "fileset.",
+            )
+    if not filesets:
+        return []
+    ids = [fileset.fileset_id for fileset in filesets]
+    named = ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
+    session.delete_all("Fileset", ids, filesets[0].group_id, doing=f"removing unfinished filesets ({named})")
+    if left := sorted(filesets_by_id(session, ids)):
         raise NeedsAttention(
-            f"Fileset {fileset_id} stays: {objection}.",
-            code="not_debris",
-            title="OMERO holds an import of these files that is not finished",
-            remedy="Wait a moment and retry; if it stays, let the OMERO administrator look at this fileset.",
-        )
-    session.delete(
-        "Fileset", fileset_id, fileset.group_id, doing=f"removing the unfinished fileset {fileset_id}"
-    )
-    if filesets_by_id(session, [fileset_id]):
-        raise NeedsAttention(
-            f"OMERO answered that fileset {fileset_id} is deleted and still lists it.",
+            f"OMERO answered that fileset {left[0]} is deleted and still lists it.",
             code="debris_stays",
             title="OMERO did not remove an unfinished import",
-            remedy=f"Let the OMERO administrator run `omero delete Fileset:{fileset_id} --report`.",
+            remedy=f"Let the OMERO administrator run `omero delete Fileset:{left[0]} --report`.",
         )
-    return fileset
+    return filesets

@@ -138,12 +138,16 @@ class Session:
                 self.update.saveArray(piece)
 
     def delete(self, kind: str, object_id: int, group_id: int, *, doing: str) -> None:
-        """Delete one object with what hangs on it, and wait until OMERO says that it is done.
+        """:meth:`delete_all` of one object."""
+        self.delete_all(kind, [object_id], group_id, doing=doing)
+
+    def delete_all(self, kind: str, object_ids: Sequence[int], group_id: int, *, doing: str) -> None:
+        """Delete objects with what hangs on them, and wait until OMERO says that it is done.
 
         Raises:
             FerryError: what OMERO answered; ``omero_error`` where it did not finish within two minutes.
         """
-        request = omero.cmd.Delete2(targetObjects={kind: [object_id]})
+        request = omero.cmd.Delete2(targetObjects={kind: list(object_ids)})
         context = dict(self.client.getContext(group=group_id))
         try:
             with self.doing(doing):

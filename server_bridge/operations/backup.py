@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,14 +19,16 @@ from typing import Annotated
 
 import typer
 from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
 
 from server_bridge.config import SiteConfig, load_site
 from server_bridge.context import refuse_root
 from server_bridge.errors import ConfigurationError
-from server_bridge.human import human_bytes
-from server_bridge.operations.terminal import JsonOption, SiteOption, operator, plain, say, say_json, told
+from server_bridge.human import human_bytes, plain
+from server_bridge.operations.terminal import JsonOption, SiteOption, operator, say, say_json, told
 from server_bridge.orders import snapshots
-from server_bridge.orders.models import utcnow
+from server_bridge.orders.feed import RESTORED_FACT
+from server_bridge.orders.models import SiteFact, utcnow
 
 DAILY, WEEKLY, MONTHLY = 7, 5, 12
 _NAME = "ferry-%Y%m%dT%H%M%SZ.sqlite3"
@@ -86,8 +89,9 @@ def database_file(site: SiteConfig) -> Path:
             f"The orders are in {url.get_backend_name()} (database {url.database!r} on "
             f"{url.host or 'this host'}).",
             title="This command is for SQLite",
-            remedy="Use `pg_dump --format=custom` for a backup and `pg_restore --clean` with the bridge "
-            "stopped, or your site's backup of PostgreSQL.",
+            remedy="Use `pg_dump --format=custom` for a backup, or your site's backup of PostgreSQL. To put "
+            "one back: stop the bridge, `pg_restore --clean`, then `DROP SCHEMA IF EXISTS dbos CASCADE` (the "
+            "engine's attempts; the bridge makes it anew), start, and `ferry-bridge prove --all`.",
         )
     if not url.database or url.database == ":memory:":
         raise ConfigurationError("database_url names no file.", title="There is nothing to back up")
@@ -194,7 +198,8 @@ def restore_file(site: SiteConfig, file: Path, who: str) -> tuple[snapshots.Snap
         ConfigurationError: where the bridge runs, the file is no good, or somebody has the orders open.
     """
     from server_bridge.operations.serve import serve_lock
-    from server_bridge.orders.database import migrate, open_database
+    from server_bridge.orders.database import open_database
+    from server_bridge.orders.migrating import migrate
     from server_bridge.orders.store import Store
     from server_bridge.pipeline.engine import engine_url
 
@@ -213,9 +218,22 @@ def restore_file(site: SiteConfig, file: Path, who: str) -> tuple[snapshots.Snap
             store = Store(engine)
             with store.write(notify=False) as session:
                 store.audit(session, who, "database.restored", str(file), orders=held.orders)
+                _mark_restored(session, file)
         finally:
             engine.dispose()
     return held, aside if aside.exists() else None
+
+
+def _mark_restored(session: Session, file: Path) -> None:
+    """Remember that this database stood still for a while: agents ask for each of their orders again."""
+    now, taken = utcnow(), taken_at(file)
+    value = {
+        "epoch": uuid.uuid4().hex,
+        "file": str(file),
+        "taken_at": taken.isoformat() if taken else None,
+        "behind_seconds": (now - taken).total_seconds() if taken else None,
+    }
+    session.merge(SiteFact(name=RESTORED_FACT, value=value, at=now))
 
 
 @told

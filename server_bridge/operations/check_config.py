@@ -6,23 +6,26 @@ logged in to, each share is listed for its marker. One line each; the exit code 
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
 import stat
 import subprocess
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy.engine import make_url
 
 from server_bridge.config import SiteConfig, describe, load_site, read_secret
 from server_bridge.errors import ConfigurationError, FerryError
-from server_bridge.operations.terminal import JsonOption, SiteOption, plain, say, say_json, told
+from server_bridge.human import plain
+from server_bridge.mover import staging_disk
+from server_bridge.operations.terminal import JsonOption, SiteOption, say, say_json, told
+from server_bridge.orders.database import open_database
+from server_bridge.orders.soundness import require_local, require_sound
 
 MINIMUM_RSYNC = (3, 2, 7)
 """--trust-sender and the checksum names appear in 3.2.x; the mover was measured with 3.2.7 and 3.5.0."""
@@ -78,6 +81,24 @@ def state_folder(folder: Path) -> str:
     return str(folder)
 
 
+def orders_database(site: SiteConfig) -> str:
+    """The orders' database keeps what the bridge promises; nothing is made or changed.
+
+    Raises:
+        ConfigurationError: where it does not, or is not reached.
+    """
+    url = make_url(site.url)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        require_local(Path(url.database or ""), Path("/proc/self/mountinfo").read_text().splitlines())
+        return f"SQLite, {url.database}; made at the first start"
+    engine = open_database(site.url)
+    try:
+        found = require_sound(engine)
+    finally:
+        engine.dispose()
+    return "; ".join((found.text, *found.remarks))
+
+
 def staging_folder(folder: Path) -> str:
     """The staging folder is there and writable."""
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
@@ -94,45 +115,10 @@ def trial_link(staging: Path, managed: Path) -> str:
     """Make a hard link from staging into ManagedRepository and remove it, as every import does.
 
     Raises:
-        ConfigurationError: where it cannot be made, saying what the kernel's word means here.
+        StagingUnlinkable: where it cannot be made, saying what the kernel's word means here.
     """
-    name = f".omero-ferry-trial-{uuid.uuid4().hex}"
-    source, link = staging / name, managed / name
-    try:
-        source.touch(mode=0o440, exist_ok=False)
-        os.link(source, link)
-        if source.stat().st_ino != link.stat().st_ino:
-            raise ConfigurationError(f"{link} is a copy, not a link.", title="The filesystem copies instead")
-    except OSError as error:
-        raise _link_refused(error, staging, managed) from error
-    finally:
-        link.unlink(missing_ok=True) if os.access(managed, os.W_OK) else None
-        source.unlink(missing_ok=True)
+    staging_disk.trial_link(staging, managed)
     return f"{staging} and {managed} are one mount"
-
-
-def _link_refused(error: OSError, staging: Path, managed: Path) -> ConfigurationError:
-    match error.errno:
-        case errno.EXDEV:
-            return ConfigurationError(
-                f"{staging} and {managed} are two mounts for the kernel (EXDEV), maybe of one disk: bind "
-                "mounts, container volumes and systemd's ReadWritePaths= make a mount of their own.",
-                title="No hard link is possible between staging and ManagedRepository",
-                remedy="Put both below one mount point, and give that one to the container or service.",
-            )
-        case errno.EACCES | errno.EPERM:
-            return ConfigurationError(
-                f"{error.filename2 or error.filename}: {error.strerror}.",
-                title="The bridge's user may not link into ManagedRepository",
-                remedy="Run the bridge as OMERO.server's own user.",
-            )
-        case errno.ENOENT:
-            return ConfigurationError(
-                f"{error.filename2 or error.filename} is not there.",
-                title="ManagedRepository is not where it should be",
-                remedy="Mount it on this host at the path OMERO uses, or set omero.managed_repository.",
-            )
-    return ConfigurationError(f"{error.strerror}: {error.filename}", title="The trial hard link failed")
 
 
 def rsync_version(program: str) -> str:
@@ -218,6 +204,8 @@ def secret_files(site: SiteConfig) -> Iterator[tuple[str, Path]]:
     yield "omero.password_file", site.omero.password_file
     if site.http.tls_key_file:
         yield "http.tls_key_file", site.http.tls_key_file
+    if site.mail.host and site.mail.password_file:
+        yield "mail.password_file", site.mail.password_file
     for share in site.shares:
         if share.source.kind == "daemon" and share.source.password_file:
             yield f"shares.{share.id}.password_file", share.source.password_file
@@ -232,10 +220,15 @@ def check(site: SiteConfig) -> Iterator[Line]:
     for name, path in secret_files(site):
         yield attempt(name, lambda path=path: f"{path}" if read_secret(path) else "")  # type: ignore[misc]
     yield attempt("state_dir", lambda: state_folder(site.state_dir))
+    yield attempt("database", lambda: orders_database(site))
     yield attempt("staging_dir", lambda: staging_folder(site.staging_dir))
     yield attempt("rsync", lambda: rsync_version(site.rsync))
     yield attempt("java", lambda: java_version(site.omero.java))
     yield attempt("omerodir", lambda: omero_folder(site.omero.omerodir))
+    if site.mail.host:
+        from server_bridge.notices import mailer
+
+        yield attempt("mail", lambda: mailer.check(site.mail))
     from server_bridge.operations import check_omero, check_shares
 
     yield from check_omero.check(site)

@@ -20,13 +20,12 @@ from server_bridge.config import SiteConfig, load_site
 from server_bridge.context import open_store
 from server_bridge.contract import CommandKind, CommandRequest, Condition, OrderState, Stage
 from server_bridge.errors import BadRequest, NotFound
-from server_bridge.human import human_bytes
+from server_bridge.human import human_bytes, plain
 from server_bridge.operations.terminal import (
     JsonOption,
     SiteOption,
     moment,
     operator,
-    plain,
     say,
     say_json,
     table,
@@ -37,7 +36,10 @@ from server_bridge.orders.callers import Caller
 from server_bridge.orders.models import Order, OrderEvent, utcnow
 from server_bridge.orders.store import Store
 
-order_app = typer.Typer(help="One order: look at it, read its log, retry or cancel it.", no_args_is_help=True)
+order_app = typer.Typer(
+    help="One order: look at it, read its log, retry or cancel it; add orders without a workstation.",
+    no_args_is_help=True,
+)
 OrderId = Annotated[str, typer.Argument(help="The order's id, or its first characters.", show_default=False)]
 
 
@@ -176,6 +178,8 @@ def _facts(state: OrderState) -> list[tuple[str, Any]]:
         facts.append(
             ("in OMERO", f"{state.result.image_count} images, filesets {list(state.result.fileset_ids)}")
         )
+    if state.release_not_before:
+        facts.append(("release", f"not before {moment(state.release_not_before)}"))
     if state.proof:
         facts.append(("receipts", ", ".join(f"{k} {v}" for k, v in state.proof.model_dump().items() if v)))
     facts += [("left out", path) for path in state.left_out]

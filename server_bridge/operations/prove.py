@@ -16,14 +16,13 @@ import typer
 from server_bridge.config import load_site
 from server_bridge.context import Context, build_context
 from server_bridge.errors import BadRequest, FerryError, Unavailable
-from server_bridge.human import human_bytes
+from server_bridge.human import human_bytes, plain
 from server_bridge.operations.order_commands import find
 from server_bridge.operations.terminal import (
     JsonOption,
     SiteOption,
     complain,
     operator,
-    plain,
     say,
     say_json,
     told,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import ipaddress
 import os
 import signal
 import socket
@@ -17,10 +16,11 @@ import uvicorn
 
 from server_bridge.api.waker import Waker
 from server_bridge.app import create_app
-from server_bridge.config import HttpConfig, SiteConfig, load_site
+from server_bridge.config import HttpConfig, SiteConfig, is_loopback, load_site
 from server_bridge.context import build_context, refuse_root
 from server_bridge.errors import ConfigurationError
 from server_bridge.observability import configure_logging, get_logger
+from server_bridge.orders.soundness import require_sound
 
 GRACE_SECONDS = 5
 """For answers that are being sent when the bridge is told to end; polls are answered at once."""
@@ -46,16 +46,6 @@ def require_safe_listening(http: HttpConfig) -> None:
             remedy="Configure http.tls_certificate_file and http.tls_key_file, or listen on 127.0.0.1 "
             "behind a proxy that speaks TLS.",
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches that address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @contextlib.contextmanager
@@ -166,6 +156,10 @@ def _serve(site: SiteConfig) -> None:
         from server_bridge.pipeline import service
 
         context = build_context(site)
+        sound = require_sound(context.store.engine)
+        log.info("the orders' database is sound", database=sound.text)
+        for remark in sound.remarks:
+            log.warning("the orders' database", remark=remark)
         app = create_app(context)
         config = uvicorn.Config(
             app,

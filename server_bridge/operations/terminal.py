@@ -15,6 +15,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 
 from server_bridge.errors import FerryError
+from server_bridge.human import plain
 
 P = ParamSpec("P")
 
@@ -82,11 +83,6 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     )
-
-
-def plain(text: str) -> str:
-    """Text without control characters: a file name must not drive the terminal."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def moment(at: datetime | None) -> str:

@@ -10,9 +10,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from server_bridge.contract import Group
+from server_bridge.contract import CommandKind, Condition, Group
 from server_bridge.errors import Forbidden, NotFound, NotSignedIn
+from server_bridge.orders import stages
 from server_bridge.orders.models import Order
+from server_bridge.orders.notices import DEACTIVATED
+
+LEFT = frozenset({DEACTIVATED, "not_a_member"})
+"""Codes of orders whose person is gone from OMERO, or from the order's group."""
+
+
+def has_left(order: Order) -> bool:
+    """Whether an order stands still because its person is gone: then somebody else may take it over."""
+    return (
+        order.condition == Condition.ATTENTION
+        and order.stage in stages.WORKED
+        and str((order.reason or {}).get("code")) in LEFT
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +70,28 @@ class Caller:
         return self.granted_order is None or str(self.granted_order) == order_id
 
     def may_see(self, order: Order) -> bool:
-        """A person sees her own orders, staff all; a workstation's key those made at that workstation."""
+        """A person sees her own orders, staff all; a workstation's key those made at that workstation, a
+        group's owner those into it whose person is gone."""
         if not self.is_for(order.id):
             return False
         if self.username and (self.is_staff or self.username in (order.person, order.ordered_by)):
             return True
+        if self.may_take_over(order):
+            return True
         workstation = self.workstation
         return workstation is not None and workstation.approved and order.workstation_id == workstation.id
+
+    @property
+    def owned_groups(self) -> frozenset[int]:
+        """The OMERO groups that the caller owned when she signed in."""
+        return frozenset(group.id for group in self.groups if group.is_owner)
+
+    def may_take_over(self, order: Order) -> bool:
+        """Whether this order may become the caller's: its person is gone, and staff or an owner of its group
+        asks."""
+        if not self.username or not self.is_for(order.id) or not has_left(order):
+            return False
+        return self.is_staff or order.target.get("group_id") in self.owned_groups
 
     def may_command(self, order: Order) -> bool:
         """Whether the caller may change this order: hers, or staff; the workstation's key alone may not."""
@@ -118,8 +147,8 @@ def require_seen(caller: Caller, order: Order) -> None:
         raise NotFound(f"There is no order {order.id}.", code="no_such_order", title="Unknown order")
 
 
-def require_command(caller: Caller, order: Order) -> None:
-    """The caller may change this order.
+def require_command(caller: Caller, order: Order, kind: CommandKind | None = None) -> None:
+    """The caller may change this order; by ``kind`` where it is one of the commands.
 
     Raises:
         NotFound: where she may not even see it.
@@ -127,7 +156,7 @@ def require_command(caller: Caller, order: Order) -> None:
     """
     require_seen(caller, order)
     require_writer(caller)
-    if not caller.may_command(order):
+    if not caller.may_command(order) and not (kind is CommandKind.TAKE_OVER and caller.may_take_over(order)):
         raise Forbidden(
             "It is somebody else's order.",
             code="not_your_order",

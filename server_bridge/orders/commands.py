@@ -25,9 +25,9 @@ from server_bridge.contract import (
     Stage,
 )
 from server_bridge.errors import BadRequest, Conflict, FerryError, Forbidden
-from server_bridge.orders import stages
-from server_bridge.orders.callers import Caller, require_command
-from server_bridge.orders.intake import WRITING, find_visible
+from server_bridge.orders import stages, taking
+from server_bridge.orders.callers import Caller, has_left, require_command
+from server_bridge.orders.intake import WRITING, find_visible, waits_for_agent
 from server_bridge.orders.manifests import import_started
 from server_bridge.orders.models import ImportUnit, Order, OrderCommand, OrderFile, OrderProgress
 from server_bridge.orders.store import Store
@@ -40,10 +40,13 @@ class Facts:
     stage: Stage
     condition: Condition
     sealed: bool
+    """Whether the bridge can go on with it: sealed, or the bridge's own to seal."""
     asks_left_out: bool
     units_started: bool
     """Whether a unit has reached OMERO, or may have."""
     is_staff: bool = False
+    person_left: bool = False
+    """Whether the order stands still because its person is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class Move:
 
     path: tuple[Stage, ...] = ()
     fences: bool = False
+    new_person: bool = False
+    """Whether the data becomes the taker's; otherwise she is only the one who is asked."""
 
 
 def offered(facts: Facts) -> tuple[CommandKind, ...]:
@@ -59,6 +64,8 @@ def offered(facts: Facts) -> tuple[CommandKind, ...]:
     kinds = set(stages.allowed_commands(facts.stage, facts.condition, asks_left_out=facts.asks_left_out))
     if facts.is_staff:
         kinds.add(CommandKind.DISCARD)
+    if facts.person_left:
+        kinds.add(CommandKind.TAKE_OVER)
     return tuple(
         kind for kind in CommandKind if kind in kinds and not isinstance(decide(kind, facts), FerryError)
     )
@@ -70,6 +77,8 @@ def decide(kind: CommandKind, facts: Facts) -> Move | FerryError:
         return _discard(facts)
     if facts.stage in (Stage.CANCELLED, Stage.DISCARDED):
         return _ended(facts.stage)
+    if kind is CommandKind.TAKE_OVER:
+        return _take_over(facts)
     allowed = stages.allowed_commands(facts.stage, facts.condition, asks_left_out=facts.asks_left_out)
     if kind in (CommandKind.CANCEL, CommandKind.RETARGET) and facts.stage not in stages.BEFORE_IMPORT:
         if kind not in allowed:
@@ -115,6 +124,22 @@ def _discard(facts: Facts) -> Move | FerryError:
     return Move((Stage.DISCARDED,), fences=True)
 
 
+def _take_over(facts: Facts) -> Move | FerryError:
+    if not facts.person_left:
+        return Conflict(
+            "Its person is active in OMERO and a member of its group.",
+            code="person_is_active",
+            title="This order is somebody's",
+            remedy="Ask that person. Only orders of people who left are taken over.",
+        )
+    if facts.stage in stages.BEFORE_IMPORT:
+        return Move(fences=True, new_person=True)
+    if facts.stage is Stage.IMPORTING and not facts.units_started:
+        return Move((Stage.VERIFYING,), fences=True, new_person=True)
+    # What OMERO holds of it belongs to the former person, and one order is one person's data.
+    return Move(fences=True)
+
+
 def _ended(stage: Stage) -> Conflict:
     return Conflict(
         f"The order is {stage.value}.",
@@ -138,10 +163,11 @@ def facts_of(session: Session, order: Order, caller: Caller) -> Facts:
     return Facts(
         stage=Stage(order.stage),
         condition=Condition(order.condition),
-        sealed=order.sealed,
+        sealed=not waits_for_agent(order),
         asks_left_out=order.asks_left_out,
         units_started=bool(with_started_units(session, [order.id])),
         is_staff=caller.is_staff,
+        person_left=has_left(order),
     )
 
 
@@ -194,10 +220,26 @@ def require_complete(request: CommandRequest) -> None:
         )
     if request.paths and request.kind is not CommandKind.ACCEPT_LEFT_OUT:
         raise BadRequest("paths: only accept-left-out takes paths.")
+    if request.taker and request.kind is not CommandKind.TAKE_OVER:
+        raise BadRequest("taker: only take-over takes one.")
     if request.kind is CommandKind.DISCARD and not request.note.strip():
         raise BadRequest(
             "note: say why the data is discarded.", remedy="Discarding is audited: give the reason."
         )
+
+
+def require_possible(session: Session, order: Order, request: CommandRequest, caller: Caller) -> Move:
+    """What the command does to the order as it stands now; asks nobody but the orders.
+
+    Raises:
+        Conflict, Forbidden: why it does nothing.
+    """
+    if request.kind is CommandKind.TAKE_OVER:
+        taking.require_taker(caller, request)
+    decided = decide(request.kind, facts_of(session, order, caller))
+    if isinstance(decided, FerryError):
+        raise decided
+    return decided
 
 
 def give(
@@ -211,13 +253,12 @@ def give(
     require_complete(request)
     with store.write() as session:
         order = find_visible(session, order_id, caller)
-        require_command(caller, order)
+        require_command(caller, order, request.kind)
         repeat = find_repeat(session, order_id, request)
         if repeat is not None:
             return repeat
-        decided = decide(request.kind, facts_of(session, order, caller))
-        if isinstance(decided, FerryError):
-            raise decided
+        decided = require_possible(session, order, request, caller)
+        was = {"person": order.person, "ordered_by": order.ordered_by}
         detail = _carry_out(store, session, order, request, decided, caller)
         result = CommandResult(
             id=request.id, order_id=UUID(order.id), kind=request.kind, done=True, detail=detail
@@ -233,9 +274,11 @@ def give(
                 result=result.model_dump(mode="json"),
             )
         )
+        more = {"was": was, "taker": order.ordered_by} if request.kind is CommandKind.TAKE_OVER else {}
         store.audit(
-            session, caller.who, f"order.{request.kind.value}", order.id, note=request.note, detail=detail
-        )
+            session, caller.who, f"order.{request.kind.value}", order.id, note=request.note, detail=detail,
+            **more,
+        )  # fmt: skip
         return result
 
 
@@ -248,19 +291,36 @@ def _carry_out(
         CommandKind.RETARGET: "new target",
         CommandKind.ACCEPT_LEFT_OUT: "files left out of OMERO",
         CommandKind.DISCARD: "discarded",
+        CommandKind.TAKE_OVER: f"taken over by {taking.taker_of(caller, request)}",
     }[request.kind]
     if request.note:
         text += f": {request.note}"
     still_asked = False
     if request.kind is CommandKind.ACCEPT_LEFT_OUT:
         still_asked = _accept_left_out(session, order, request.paths, caller)
+    if request.kind is CommandKind.TAKE_OVER:
+        taking.hand_over(order, taking.taker_of(caller, request), new_person=move.new_person)
     if request.target is not None:
         order.target = request.target.model_dump(mode="json")
+    if request.kind is CommandKind.RETRY and caller.is_staff and lost_in_restore(order):
+        import_again(order)
+        text += " (what OMERO lost is imported again)"
     if move.fences:
         order.attempt += 1
         session.execute(delete(OrderProgress).where(OrderProgress.order_id == order.id))
     order.idle_tries = 0
     return _move(store, session, order, move, text, still_asked, caller)
+
+
+def lost_in_restore(order: Order) -> bool:
+    """Whether the order stopped because OMERO was restored from a dump that does not hold it."""
+    return (order.reason or {}).get("code") == "omero_restored"
+
+
+def import_again(order: Order) -> None:
+    """Staff's consent that missing filesets of a proven order are imported again from staging: as if it had
+    never been proven. What is there is found again by its client path, so nothing is doubled."""
+    order.proven_at = order.released_at = None
 
 
 def _move(
@@ -274,7 +334,7 @@ def _move(
     if still_asked or (order.condition == Condition.RUNNING and not move.fences):
         store.event(session, order, caller.who, text)
         store.touch(session, order)
-    elif order.sealed:
+    elif not waits_for_agent(order):
         store.set_condition(session, order, Condition.QUEUED, who=caller.who, text=text)
     else:
         store.set_condition(session, order, Condition.WAITING, who=caller.who, text=text, reason=WRITING)
@@ -320,5 +380,7 @@ def left_out_paths(session: Session, order_id: str, limit: int | None = None) ->
 
 
 def _digest(request: CommandRequest) -> str:
-    text = json.dumps(request.model_dump(mode="json"), sort_keys=True)
+    # A field that is younger than commands in the table is left out where it is not used.
+    young = {"taker"} if not request.taker else set()
+    text = json.dumps(request.model_dump(mode="json", exclude=young), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -33,6 +33,21 @@ WRITING = Reason(
 )
 
 
+WATCHED = Reason(
+    code="watching",
+    title="The bridge looks whether it rests",
+    detail="No workstation seals this order: the bridge lists the place itself.",
+    remedy="Nothing to do: it comes over when two listings are equal and nothing in it is young.",
+)
+LATER_FIELDS = frozenset({"seal"})
+"""Fields that orders of earlier bridges did not have: with their default they leave the digest as it was."""
+
+
+def waits_for_agent(order: Order) -> bool:
+    """Whether nobody but a workstation can bring this order on."""
+    return not order.sealed and order.seal != "bridge"
+
+
 @dataclass(frozen=True, slots=True)
 class Admission:
     """What the checks found: whose data it is, and on which ground she may order it."""
@@ -43,9 +58,11 @@ class Admission:
 
 def request_digest(intent: OrderIntent) -> str:
     """SHA-256 of a request in one spelling: a repeat with reordered fields is the same request."""
-    text = json.dumps(
-        intent.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=True
-    )
+    fields = intent.model_dump(mode="json")
+    for name in LATER_FIELDS:
+        if fields[name] == OrderIntent.model_fields[name].default:
+            del fields[name]
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -71,7 +88,7 @@ def find_repeat(session: Session, order_id: UUID, intent: OrderIntent, caller: C
 def share_path_limit(site: SiteConfig, share: str) -> int:
     """How many bytes a share path may have, so that its staged absolute path still fits PATH_MAX."""
     prefix = site.staging_dir / share / "00000000-0000-0000-0000-000000000000"
-    return paths.LONGEST_PATH_BYTES - 1 - len(str(prefix).encode()) - 1
+    return paths.staged_limit(prefix)
 
 
 def require_share(site: SiteConfig, share_id: str) -> ShareConfig:
@@ -108,6 +125,13 @@ def admit(
             code="owner_is_staffs",
             title="You may order for yourself only",
             remedy="Leave the owner empty, or ask the platform staff.",
+        )
+    if intent.seal == "bridge" and not caller.is_staff:
+        raise Forbidden(
+            "Only the platform staff order data that no workstation seals.",
+            code="seal_is_staffs",
+            title="Your workstation seals your orders",
+            remedy="Order from the workstation, or ask the platform staff.",
         )
     seen = intent.first_seen_at
     if seen is not None and seen.tzinfo is None:
@@ -209,6 +233,9 @@ def accept(
             file_count=0,
             size_bytes=0,
             asks_left_out=False,
+            seal=intent.seal,
+            listing_digest="",
+            listed_at=None,
             result=None,
             created_at=now,
             updated_at=now,
@@ -218,7 +245,16 @@ def accept(
         )
         session.add(order)
         session.flush()
-        store.set_condition(session, order, Condition.WAITING, who=caller.who, text="ordered", reason=WRITING)
+        watched = intent.seal == "bridge"
+        store.set_condition(
+            session,
+            order,
+            Condition.WAITING,
+            who=caller.who,
+            text="ordered",
+            reason=WATCHED if watched else WRITING,
+            next_try_at=now if watched else None,
+        )
         store.audit(
             session,
             caller.who,
@@ -229,6 +265,7 @@ def accept(
             share=order.share,
             path=order.path,
             workstation=order.workstation_id,
+            seal=order.seal,
         )
         return order, True
 

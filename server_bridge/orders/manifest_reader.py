@@ -7,6 +7,7 @@ unpacks, so a small "zip bomb" costs no more than the limit.
 from __future__ import annotations
 
 import hashlib
+import json
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,10 +29,19 @@ _SHOWN_PROBLEMS = 5
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """One file of a manifest: as `ManifestEntry`, at a quarter of its memory (there may be a million)."""
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """A checked manifest, by path. ``digest`` covers content and whether it is sealed."""
 
-    entries: tuple[ManifestEntry, ...]
+    entries: tuple[Line, ...]
     sealed: bool
     digest: str
     size_bytes: int
@@ -110,18 +120,54 @@ def read_manifest(
     Raises:
         BadRequest: naming the first lines or paths that do not fit.
     """
-    entries: list[ManifestEntry] = []
+    entries: list[Line] = []
     for number, line in enumerate(_lines(body, gzipped), 1):
         if not line.strip():
             continue
         if len(entries) >= MAX_MANIFEST_ENTRIES:
             raise too_large()
         try:
-            entries.append(ManifestEntry.model_validate_json(line))
+            entry = ManifestEntry.model_validate_json(line)
         except ValidationError as error:
+            _refuse_name(line)
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise _bad(f"Line {number}{': ' + where if where else ''}: {first['msg']}.") from error
+        entries.append(Line(entry.path, entry.size_bytes, entry.mtime_ns))
+    return manifest_of(
+        entries, sealed=sealed, order_path=order_path, kind=kind, longest_path_bytes=longest_path_bytes
+    )
+
+
+def _refuse_name(line: bytes) -> None:
+    """Say it of the file where a line is refused only for a name that is not UTF-8.
+
+    Raises:
+        BadRequest: ``path_not_utf8``, naming the file as far as it can be shown.
+    """
+    try:
+        found = json.loads(line.decode("utf-8", "surrogateescape"))
+    except ValueError:
+        return
+    path = found.get("path") if isinstance(found, dict) else None
+    problem = paths.check_path(path) if isinstance(path, str) else None
+    if problem is not None and problem.code == "path_not_utf8":
+        raise BadRequest(problem.detail, code=problem.code, title=problem.title, remedy=problem.remedy)
+
+
+def manifest_of(
+    entries: list[Line],
+    *,
+    sealed: bool,
+    order_path: str,
+    kind: AcquisitionKind,
+    longest_path_bytes: int = paths.LONGEST_PATH_BYTES,
+) -> Manifest:
+    """Check the entries of one order and make its manifest of them.
+
+    Raises:
+        BadRequest: naming the first paths that do not fit.
+    """
     _check(entries, order_path, kind, sealed, longest_path_bytes)
     entries.sort(key=lambda entry: entry.path)
     digest = hashlib.sha256(b"sealed\n" if sealed else b"open\n")
@@ -131,7 +177,7 @@ def read_manifest(
 
 
 def _check(
-    entries: list[ManifestEntry], order_path: str, kind: AcquisitionKind, sealed: bool, longest_bytes: int
+    entries: list[Line], order_path: str, kind: AcquisitionKind, sealed: bool, longest_bytes: int
 ) -> None:
     problems = paths.check_manifest([entry.path for entry in entries], longest_bytes)
     if problems:
@@ -164,7 +210,7 @@ def _check(
         )
 
 
-def _refuse(entries: list[ManifestEntry], bad: Callable[[ManifestEntry], bool], why: str) -> None:
+def _refuse(entries: list[Line], bad: Callable[[Line], bool], why: str) -> None:
     found = [entry.path for entry in entries if bad(entry)]
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""

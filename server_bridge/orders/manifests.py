@@ -7,19 +7,20 @@ What was pulled of unchanged files stays: rsync and the verify step look at ever
 
 from __future__ import annotations
 
+from itertools import islice
 from uuid import UUID
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from server_bridge.config import SiteConfig
-from server_bridge.contract import Condition, ManifestAccepted, ManifestEntry, ReceiptStatus, Stage
+from server_bridge.contract import Condition, ManifestAccepted, ReceiptStatus, Stage
 from server_bridge.errors import BadRequest, Conflict
 from server_bridge.mover import paths
 from server_bridge.orders import places, stages
 from server_bridge.orders.callers import Caller, require_command
 from server_bridge.orders.intake import WRITING, find_visible
-from server_bridge.orders.manifest_reader import Manifest
+from server_bridge.orders.manifest_reader import Line, Manifest
 from server_bridge.orders.models import ImportUnit, Order, OrderFile, OrderProgress
 from server_bridge.orders.store import Store
 
@@ -52,6 +53,13 @@ def put(
     with store.write() as session:
         order = find_visible(session, order_id, caller)
         require_command(caller, order)
+        if order.seal == "bridge":
+            raise Conflict(
+                "The bridge lists the place itself, and seals the order when it rests.",
+                code="bridge_seals",
+                title="This order takes no manifest",
+                remedy="Nothing to send. To seal it yourself, cancel it and order from the workstation.",
+            )
         same = order.manifest_revision > 0 and order.manifest_digest == manifest.digest
         if same and revision <= order.manifest_revision:
             return accepted(order)
@@ -71,7 +79,7 @@ def put(
                     remedy="Make a new order.",
                 )
             raise import_started()
-        _require_new(session, site, order, manifest)
+        require_new(session, site, order, manifest)
         if same and order.sealed == manifest.sealed:
             order.manifest_revision = revision
             store.event(session, order, caller.who, f"manifest {revision}: unchanged")
@@ -93,7 +101,27 @@ def accepted(order: Order) -> ManifestAccepted:
     )
 
 
-def _require_new(session: Session, site: SiteConfig, order: Order, manifest: Manifest) -> None:
+def seal_by_bridge(store: Store, session: Session, order: Order, manifest: Manifest) -> None:
+    """What the bridge listed twice becomes the order's sealed manifest. Inside an attempt's own write."""
+    _replace_files(session, order.id, manifest.entries)
+    order.manifest_revision, order.manifest_digest = order.manifest_revision + 1, manifest.digest
+    order.sealed, order.file_count, order.size_bytes = True, len(manifest.entries), manifest.size_bytes
+    order.idle_tries = 0
+    store.set_condition(
+        session,
+        order,
+        Condition.QUEUED,
+        who="bridge",
+        text=f"two listings are equal: sealed with {order.file_count} files",
+    )
+
+
+def require_new(session: Session, site: SiteConfig, order: Order, manifest: Manifest) -> None:
+    """Nothing of it is in OMERO already, unless the order says "import again".
+
+    Raises:
+        Conflict: ``already_imported``, naming the order that brought it.
+    """
     share = site.share(order.share)
     if order.import_again or share is None:
         return
@@ -140,11 +168,10 @@ def _apply(
         )
 
 
-def _replace_files(session: Session, order_id: str, entries: tuple[ManifestEntry, ...]) -> None:
+def _replace_files(session: Session, order_id: str, entries: tuple[Line, ...]) -> None:
     """Make the rows equal the manifest, keeping what is known of files that did not change."""
     # Units belong to the old content; none has reached OMERO, since the import has not started.
     session.execute(delete(ImportUnit).where(ImportUnit.order_id == order_id))
-    wanted = {entry.path: (entry.size_bytes, entry.mtime_ns) for entry in entries}
     there = {
         path: (size_bytes, mtime_ns)
         for path, size_bytes, mtime_ns in session.execute(
@@ -153,7 +180,7 @@ def _replace_files(session: Session, order_id: str, entries: tuple[ManifestEntry
             )
         )
     }
-    gone = [path for path, facts in there.items() if wanted.get(path) != facts]
+    gone = _without(there, entries)
     for start in range(0, len(gone), 400):
         session.execute(
             delete(OrderFile).where(
@@ -165,17 +192,29 @@ def _replace_files(session: Session, order_id: str, entries: tuple[ManifestEntry
         .where(OrderFile.order_id == order_id)
         .values(unit=None, status=ReceiptStatus.PENDING.value, rule="")
     )
-    new = [
-        {
-            "order_id": order_id,
-            "path": entry.path,
-            "size_bytes": entry.size_bytes,
-            "mtime_ns": entry.mtime_ns,
-            "status": ReceiptStatus.PENDING.value,
-            "rule": "",
-        }
-        for entry in entries
-        if there.get(entry.path) != (entry.size_bytes, entry.mtime_ns)
-    ]
-    for start in range(0, len(new), _AT_A_TIME):
-        session.execute(insert(OrderFile), new[start : start + _AT_A_TIME])
+    new = (entry for entry in entries if there.get(entry.path) != (entry.size_bytes, entry.mtime_ns))
+    # A batch at a time: the rows of a million files, all at once, would take more than the manifest itself.
+    while batch := list(islice(new, _AT_A_TIME)):
+        # Into the table, past the mapping: everybody else who writes waits until this is done.
+        session.execute(
+            insert(OrderFile.__table__),  # type: ignore[arg-type]
+            [
+                {
+                    "order_id": order_id,
+                    "path": entry.path,
+                    "size_bytes": entry.size_bytes,
+                    "mtime_ns": entry.mtime_ns,
+                    "status": ReceiptStatus.PENDING.value,
+                    "rule": "",
+                }
+                for entry in batch
+            ],
+        )
+
+
+def _without(there: dict[str, tuple[int, int]], entries: tuple[Line, ...]) -> list[str]:
+    """Paths whose row is gone from the manifest, or stands in it with another size or time."""
+    if not there:
+        return []
+    wanted = {entry.path: (entry.size_bytes, entry.mtime_ns) for entry in entries if entry.path in there}
+    return [path for path, facts in there.items() if wanted.get(path) != facts]

@@ -6,13 +6,22 @@ withdrawn, and comes up again, as a new thing, if it returns. Who mails them, an
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
-from server_bridge.contract import Reason
-from server_bridge.orders.models import Notice
+from server_bridge.contract import CommandKind, Condition, Reason
+from server_bridge.observability import ATTENTION, get_logger
+from server_bridge.orders.models import Notice, Order, OrderCommand, utcnow
+
+KIND_ATTENTION = "attention"
+DEACTIVATED = "person_deactivated"
+"""Code of an order whose person OMERO no longer lets in. It is told once per person, not once per order."""
+LONGEST_KEY = 255
+
+log = get_logger("ferry.orders")
 
 
 def post(
@@ -51,11 +60,56 @@ def post(
     return True
 
 
-def withdraw(session: Session, now: datetime, *, prefix: str) -> int:
-    """Take back every standing notice whose key begins with ``prefix``. Returns how many."""
+def withdraw(session: Session, now: datetime, *, prefix: str, but: str = "") -> int:
+    """Take back every standing notice whose key begins with ``prefix`` and is not ``but``. Returns how
+    many."""
     standing = session.scalars(
-        select(Notice).where(Notice.key.startswith(prefix, autoescape=True), Notice.withdrawn_at.is_(None))
+        select(Notice).where(
+            Notice.key.startswith(prefix, autoescape=True),
+            Notice.key != but,
+            Notice.withdrawn_at.is_(None),
+        )
     ).all()
     for notice in standing:
         notice.withdrawn_at = now
     return len(standing)
+
+
+def key_of(*parts: str) -> str:
+    """A notice's key from its parts; what is too long for the column is named by its digest."""
+    key = ":".join(parts)
+    if len(key) <= LONGEST_KEY:
+        return key
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{key[: LONGEST_KEY - len(digest) - 1]}#{digest}"
+
+
+def asked_person(session: Session, order: Order) -> str:
+    """Whom an order asks: whose data it is, or who took it over after its import began."""
+    taken = select(OrderCommand.id).where(
+        OrderCommand.order_id == order.id, OrderCommand.kind == CommandKind.TAKE_OVER
+    )
+    return order.ordered_by if session.scalars(taken.limit(1)).first() else order.person
+
+
+def follow(session: Session, order: Order, reason: Reason | None) -> None:
+    """Tell that an order needs somebody, or withdraw it. Call where its condition has just become, or was,
+    ``attention``, inside the transaction that changed it.
+
+    Log line and counter come with the commit: what is rolled back was never so.
+    """
+    now, prefix = utcnow(), f"{KIND_ATTENTION}:{order.id}:"
+    if order.condition != Condition.ATTENTION or reason is None:
+        withdraw(session, now, prefix=prefix)
+        return
+    key = prefix + reason.code
+    withdraw(session, now, prefix=prefix, but=key)
+    person = asked_person(session, order)
+    if reason.code != DEACTIVATED or person != order.person:
+        post(session, now, key=key, kind=KIND_ATTENTION, reason=reason, person=person, order_id=order.id)
+    order_id = order.id
+
+    @event.listens_for(session, "after_commit", once=True)
+    def _tell(_session: Session) -> None:
+        ATTENTION.labels(reason.code).inc()
+        log.warning("an order needs somebody", order=order_id, code=reason.code, title=reason.title)

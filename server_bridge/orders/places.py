@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from server_bridge.contract import ManifestEntry, ReceiptStatus, Stage
+from server_bridge.contract import ReceiptStatus, Stage
 from server_bridge.errors import Conflict
 from server_bridge.mover import paths
 from server_bridge.orders import stages
 from server_bridge.orders.authority import fold
 from server_bridge.orders.callers import Caller
+from server_bridge.orders.manifest_reader import Line
 from server_bridge.orders.models import Order, OrderFile, Workstation
 
 HOLD_PLACE = stages.WORKED
@@ -85,7 +86,7 @@ class Imported:
 def already_imported(
     session: Session,
     order: Order,
-    entries: Sequence[ManifestEntry],
+    entries: Sequence[Line],
     tolerance_seconds: float,
 ) -> list[Imported]:
     """Files of a manifest that earlier orders brought to OMERO, or are importing: same path, size and

@@ -23,6 +23,7 @@ from server_bridge.orders import database
 
 BUSY_SECONDS = database.BUSY_TIMEOUT_MS / 1000
 PARTIAL = ".partial"
+MIGRATIONS = Path(database.__file__).parent / "migrations"
 
 
 class BackupFailed(ConfigurationError):
@@ -49,10 +50,11 @@ class Snapshot:
     size_bytes: int
 
 
-def revisions() -> tuple[str, tuple[str, ...]]:
-    """The schema's present revision, and all revisions that this program knows."""
-    config = AlembicConfig()
-    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+def revisions(config: AlembicConfig | None = None) -> tuple[str, tuple[str, ...]]:
+    """The schema's newest revision, and all revisions that this program (or ``config``) knows."""
+    if config is None:
+        config = AlembicConfig()
+        config.set_main_option("script_location", str(MIGRATIONS))
     scripts = ScriptDirectory.from_config(config)
     return scripts.get_current_head() or "", tuple(one.revision for one in scripts.walk_revisions())
 

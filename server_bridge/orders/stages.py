@@ -58,6 +58,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     _t(S.IMPORTING, S.PROVING, "every import unit has a fileset with images", C.ATTEMPT),
     _t(S.PROVING, S.IMPORTING, "a unit's fileset is missing", C.ATTEMPT),
     _t(S.PROVING, S.ANNOTATING, "every file has a receipt or a rule", C.ATTEMPT),
+    _t(S.PROVING, S.DISCARDED, "it was deleted in OMERO; the staged copy is in quarantine", C.ATTEMPT),
     _t(S.ANNOTATING, S.PROVEN, "tags and key-values are in OMERO", C.ATTEMPT),
     _t(S.PROVEN, S.PROVING, "a proof no longer holds", C.RETENTION, C.STAFF),
     _t(S.PROVEN, S.RELEASED, "hold days are over and the backup stamp, if any, is newer", C.RETENTION),
@@ -71,6 +72,7 @@ TRANSITIONS: tuple[Transition, ...] = (
         _t(stage, S.DISCARDED, "named and audited", C.STAFF)
         for stage in (S.ACCEPTED, S.PULLING, S.VERIFYING, S.CANCELLED)
     ),
+    _t(S.DISCARDED, S.PROVING, "staff brought the staged copy back out of quarantine", C.STAFF),
 )
 _TABLE = {(t.source, t.target): t for t in TRANSITIONS}
 

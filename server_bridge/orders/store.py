@@ -8,26 +8,28 @@ inside its own transaction, so a poller that has seen cursor N has seen everythi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Engine, delete, or_, select, true, update
+from sqlalchemy import Engine, delete, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
-from server_bridge.contract import Condition, Progress, Reason, Stage
+from server_bridge.contract import Condition, Progress, ProofSummary, Reason, Stage
 from server_bridge.errors import NotFound, StaleAttempt
-from server_bridge.orders import stages
+from server_bridge.orders import file_rows, notices, stages
+from server_bridge.orders.file_rows import FileRow
 from server_bridge.orders.models import (
     AuditEntry,
     FeedCounter,
     ImportUnit,
     Order,
     OrderEvent,
-    OrderFile,
     OrderProgress,
     utcnow,
 )
+from server_bridge.orders.outages import LOOKS_AT_SHARE
+from server_bridge.orders.queue import QueueBook
 
 
 class Store:
@@ -37,6 +39,13 @@ class Store:
         self._engine = engine
         self._writer = engine.execution_options(ferry_write=True)
         self._listeners: list[Callable[[], None]] = []
+        self._queues = QueueBook()
+        self._proofs: dict[tuple[str, int], ProofSummary] = {}
+
+    @property
+    def queues(self) -> QueueBook:
+        """Who stands where in the queues."""
+        return self._queues
 
     @property
     def engine(self) -> Engine:
@@ -54,7 +63,9 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session for reading; nothing is committed."""
-        with Session(self._engine, expire_on_commit=False) as session:
+        # Only here: what a writing transaction sees may be rolled back, and the book would not know.
+        info = {"queues": self._queues, "proofs": self._proofs}
+        with Session(self._engine, expire_on_commit=False, info=info) as session:
             yield session
 
     @contextmanager
@@ -116,6 +127,7 @@ class Store:
         text: str,
         condition: Condition = Condition.QUEUED,
         reason: Reason | None = None,
+        next_try_at: datetime | None = None,
     ) -> None:
         """Move an order (read inside this same transaction) along the table.
 
@@ -125,7 +137,9 @@ class Store:
         stages.check(Stage(order.stage), target, cause)
         order.stage = target
         order.stage_since = utcnow()
-        cls.set_condition(session, order, condition, who=who, text=text, reason=reason)
+        cls.set_condition(
+            session, order, condition, who=who, text=text, reason=reason, next_try_at=next_try_at
+        )
 
     @classmethod
     def set_condition(
@@ -139,15 +153,20 @@ class Store:
         reason: Reason | None = None,
         next_try_at: datetime | None = None,
     ) -> None:
-        """Set condition and reason; ``since`` of an unchanged reason is kept, or the one that it brings."""
+        """Set condition and reason; ``since`` of an unchanged reason is kept, or the one that it brings.
+
+        Coming to ``attention`` is told and leaving it withdraws that, in this same transaction.
+        """
         if reason is not None:
             before = Reason.model_validate(order.reason) if order.reason else None
             known = before.since if before and before.code == reason.code else None
             since = known or reason.since or utcnow()
             reason = reason.model_copy(update={"since": since, "next_try_at": next_try_at})
-        order.condition = condition
+        was, order.condition = order.condition, condition
         order.reason = reason.model_dump(mode="json") if reason else None
         order.next_try_at = next_try_at
+        if Condition.ATTENTION in (was, condition):
+            notices.follow(session, order, reason)
         cls.event(session, order, who, text, reason)
         cls.touch(session, order)
 
@@ -181,38 +200,88 @@ class Store:
         """At start, before the engine: whatever was running when the last process ended is queued again."""
         with self.write() as session:
             orders = session.scalars(select(Order).where(Order.condition == Condition.RUNNING)).all()
+            session.execute(delete(OrderProgress))
             for order in orders:
                 self.set_condition(session, order, Condition.QUEUED, who="bridge", text=text)
             return [order.id for order in orders]
 
+    def recall_stranded(self, now: datetime, longest: timedelta) -> list[str]:
+        """Queue what waits for a moment that no pause can reach: the clock was set back meanwhile."""
+        too_far = (Order.condition == Condition.WAITING) & (Order.next_try_at > now + longest)
+        with self.read() as session:
+            if session.scalar(select(Order.id).where(too_far).limit(1)) is None:
+                return []
+        with self.write() as session:
+            orders = session.scalars(select(Order).where(too_far)).all()
+            for order in orders:
+                text = "the bridge's clock was set back; tried again now"
+                self.set_condition(session, order, Condition.QUEUED, who="bridge", text=text)
+            return [order.id for order in orders]
+
     def due(
-        self, now: datetime, among: frozenset[Stage], limit: int, share: str | None = None
+        self,
+        now: datetime,
+        among: frozenset[Stage],
+        limit: int,
+        share: str | None = None,
+        *,
+        unsealed: bool = False,
+        without_shares: Collection[str] = (),
+        touched_after: datetime | None = None,
     ) -> list[Order]:
-        """Orders (of one share, where given) that may be attempted now, oldest first. Unsealed orders wait
-        for their agent."""
+        """Orders that may be attempted now, oldest first. Unsealed orders wait for their agent.
+
+        Args:
+            now: who waits until then is due.
+            among: their stages.
+            limit: at most so many.
+            share: of this share alone.
+            unsealed: those that the bridge has to seal first, and no others.
+            without_shares: none of these shares that still has to look at its share.
+            touched_after: only queued ones that somebody put back there since, without moving them on.
+        """
+        asked = select(Order)
+        if without_shares:
+            asked = asked.where(
+                Order.share.not_in(sorted(without_shares)) | Order.stage.not_in(sorted(LOOKS_AT_SHARE))
+            )
+        if touched_after is not None:
+            asked = asked.where(
+                Order.condition == Condition.QUEUED,
+                Order.updated_at > touched_after,
+                Order.stage_since < touched_after,
+            )
         with self.read() as session:
             return list(
                 session.scalars(
-                    select(Order)
-                    .where(
+                    asked.where(
                         Order.stage.in_(sorted(among)),
-                        Order.sealed.is_(True),
+                        Order.sealed.is_(not unsealed),
+                        Order.seal == "bridge" if unsealed else true(),
                         Order.share == share if share is not None else true(),
                         or_(
                             Order.condition == Condition.QUEUED,
                             (Order.condition == Condition.WAITING) & (Order.next_try_at <= now),
                         ),
                     )
-                    .order_by(Order.created_at, Order.id)
+                    # A place is looked at again and again: whoever waited longest comes first, or a thousand
+                    # of them would never let the last one have its turn.
+                    .order_by(
+                        *((Order.next_try_at.asc().nulls_first(),) if unsealed else ()),
+                        Order.created_at,
+                        Order.id,
+                    )
                     .limit(limit)
                 )
             )
 
-    def claim(self, order_id: str, now: datetime) -> int | None:
+    def claim(self, order_id: str, now: datetime, *, unsealed: bool = False) -> int | None:
         """Give the order to a new attempt; None where it is no longer due (cancelled, claimed, put back)."""
         with self.write() as session:
             order = session.get(Order, order_id)
-            if order is None or Stage(order.stage) not in stages.WORKED or not order.sealed:
+            if order is None or Stage(order.stage) not in stages.WORKED or order.sealed is unsealed:
+                return None
+            if unsealed and order.seal != "bridge":
                 return None
             due = order.condition == Condition.QUEUED or (
                 order.condition == Condition.WAITING
@@ -246,14 +315,10 @@ class Store:
         with self.read() as session:
             return self.get(session, order_id)
 
-    def files(self, order_id: str) -> list[OrderFile]:
-        """Detached rows of the manifest, by path."""
+    def files(self, order_id: str) -> list[FileRow]:
+        """The manifest's files, by path. It costs half a kilobyte per file: once per step."""
         with self.read() as session:
-            return list(
-                session.scalars(
-                    select(OrderFile).where(OrderFile.order_id == order_id).order_by(OrderFile.path)
-                )
-            )
+            return file_rows.read(session, order_id)
 
     def units(self, order_id: str) -> list[ImportUnit]:
         """Detached rows of the import units, by index."""
@@ -293,7 +358,7 @@ class Store:
                 condition=Condition.RUNNING if keep_running else Condition.QUEUED,
             )
             if not keep_running:
-                session.execute(delete(OrderProgress).where(OrderProgress.order_id == order_id))
+                self._forget_progress(session, order_id)
 
     def wait(
         self, order_id: str, attempt: int, reason: Reason, next_try_at: datetime, *, progressed: bool
@@ -301,6 +366,7 @@ class Store:
         """End the attempt; the next starts at ``next_try_at``. Returns the idle tries in a row."""
         with self.attempt_write(order_id, attempt) as (session, order):
             order.idle_tries = 0 if progressed else order.idle_tries + 1
+            self._forget_progress(session, order_id)
             self.set_condition(
                 session,
                 order,
@@ -315,20 +381,31 @@ class Store:
     def attention(self, order_id: str, attempt: int, reason: Reason) -> None:
         """End the attempt until somebody decides."""
         with self.attempt_write(order_id, attempt) as (session, order):
+            self._forget_progress(session, order_id)
             self.set_condition(
                 session, order, Condition.ATTENTION, who="bridge", text=reason.title, reason=reason
             )
 
+    @staticmethod
+    def _forget_progress(session: Session, order_id: str) -> None:
+        """Counters are of what runs; the feed reads all rows for each look."""
+        session.execute(delete(OrderProgress).where(OrderProgress.order_id == order_id))
+
     def set_progress(self, order_id: str, progress: Progress) -> None:
-        """Overwrite the progress row, outside history and revision. Callers throttle to once a second."""
+        """Overwrite the progress row, outside history and revision. Callers throttle to once a second.
+
+        The row's own time is the pollers' position: like the feed's counter it grows in commit order, also
+        when the clock is set back.
+        """
         counters = progress.model_dump(mode="json")
-        with Session(self._writer) as session, session.begin():
+        with self.write() as session:
+            newest = session.scalar(select(func.max(OrderProgress.at)))
+            at = progress.at if newest is None else max(progress.at, newest + timedelta(microseconds=1))
             found = session.get(OrderProgress, order_id)
             if found is None:
-                session.add(OrderProgress(order_id=order_id, progress=counters, at=progress.at))
+                session.add(OrderProgress(order_id=order_id, progress=counters, at=at))
             else:
-                found.progress, found.at = counters, progress.at
-        self._notify()
+                found.progress, found.at = counters, at
 
     def progress(self, order_ids: Sequence[str]) -> dict[str, Progress]:
         """Progress rows of those orders that have one."""

@@ -6,7 +6,7 @@ told by workstation, never by person.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from server_bridge.config import SiteConfig
 from server_bridge.contract import (
+    CommandKind,
     Condition,
     OrderResult,
     OrderState,
@@ -28,29 +29,49 @@ from server_bridge.contract import (
     Stage,
     Target,
 )
-from server_bridge.orders import commands, stages
-from server_bridge.orders.callers import Caller
+from server_bridge.orders import backup_stamps, commands, outages, stages
+from server_bridge.orders.callers import Caller, has_left
+from server_bridge.orders.intake import waits_for_agent
 from server_bridge.orders.models import Order, OrderFile, OrderProgress, Workstation
+from server_bridge.orders.queue import book_of
 
 MOST_LEFT_OUT_SHOWN = 100
+_PROOFS_KEPT = 5000
 _PROOF_STAGES = {Stage.IMPORTING, Stage.PROVING, Stage.ANNOTATING, *stages.PROOF_STAGES}
-NO_WORKSTATION = "the bridge"
-"""How the queue names orders that staff made without a workstation."""
 
 
 def states(session: Session, site: SiteConfig, orders: Sequence[Order], caller: Caller) -> list[OrderState]:
     """The orders' states, in their order. The caller must be allowed to see each of them."""
     names = _workstation_names(session, orders)
     progress = progress_of(session, [order.id for order in orders if order.condition == Condition.RUNNING])
-    proofs = _proofs(session, [order.id for order in orders if order.stage in _PROOF_STAGES])
+    proofs = _proofs(session, [order for order in orders if order.stage in _PROOF_STAGES])
     started = commands.with_started_units(
         session, [order.id for order in orders if order.stage == Stage.IMPORTING]
     )
     queued = {order.id for order in orders if is_queued(order)}
-    places = queue_places(session, queued) if queued else {}
+    places = book_of(session).places(session, queued) if queued else {}
+    away = outages.reasons(session) if queued else {}
+    waits = backup_waits(session, site, orders)
     return [
-        _state(session, site, order, caller, names, progress, proofs, started, places) for order in orders
+        _state(
+            session, site, order, caller, names, progress, proofs, started, places, away, waits.get(order.id)
+        )
+        for order in orders
     ]
+
+
+def backup_waits(session: Session, site: SiteConfig, orders: Sequence[Order]) -> dict[str, Reason]:
+    """The proven orders among these that wait for a backup, and why."""
+    asks = {share.id for share in site.shares if share.require_backup}
+    ids = [order.id for order in orders if order.stage == Stage.PROVEN and order.share in asks]
+    if not ids:
+        return {}
+    covered = backup_stamps.covered_until(session)
+    return {
+        order_id: reason.model_copy(update={"contact": site.contact})
+        for order_id, at in backup_stamps.imported_at(session, ids).items()
+        if (reason := backup_stamps.missing(at, covered)) is not None
+    }
 
 
 def _state(
@@ -63,14 +84,17 @@ def _state(
     proofs: dict[str, ProofSummary],
     started: set[str],
     places: dict[str, QueuePlace],
+    away: dict[str, Reason],
+    waits: Reason | None,
 ) -> OrderState:
     facts = commands.Facts(
         stage=Stage(order.stage),
         condition=Condition(order.condition),
-        sealed=order.sealed,
+        sealed=not waits_for_agent(order),
         asks_left_out=order.asks_left_out,
         units_started=order.id in started,
         is_staff=caller.is_staff,
+        person_left=has_left(order),
     )
     share = site.share(order.share)
     not_before = None
@@ -88,7 +112,7 @@ def _state(
         target=Target.model_validate(order.target),
         stage=order.stage,
         condition=order.condition,
-        reason=_reason(order, site),
+        reason=_reason(order, site, away) or waits,
         stage_since=order.stage_since,
         created_at=order.created_at,
         updated_at=order.updated_at,
@@ -103,53 +127,37 @@ def _state(
         left_out=tuple(commands.left_out_paths(session, order.id, MOST_LEFT_OUT_SHOWN))
         if order.asks_left_out
         else (),
-        allowed_commands=tuple(kind.value for kind in commands.offered(facts))
-        if caller.may_command(order)
-        else (),
+        allowed_commands=_allowed(facts, order, caller),
         proven_at=order.proven_at,
         released_at=order.released_at,
         release_not_before=not_before,
     )
 
 
-def _reason(order: Order, site: SiteConfig) -> Reason | None:
-    if not order.reason:
+def _allowed(facts: commands.Facts, order: Order, caller: Caller) -> tuple[str, ...]:
+    offered = commands.offered(facts)
+    return tuple(
+        kind.value
+        for kind in offered
+        if (caller.may_take_over(order) if kind is CommandKind.TAKE_OVER else caller.may_command(order))
+    )
+
+
+def _reason(order: Order, site: SiteConfig, away: dict[str, Reason]) -> Reason | None:
+    if order.reason:
+        reason = Reason.model_validate(order.reason)
+    elif (
+        is_queued(order) and (found := outages.reason_for(away, Stage(order.stage), order.share)) is not None
+    ):
+        reason = found
+    else:
         return None
-    reason = Reason.model_validate(order.reason)
     return reason if reason.contact else reason.model_copy(update={"contact": site.contact})
 
 
 def is_queued(order: Order) -> bool:
     """Whether the order stands in a queue and only waits for its turn."""
     return order.sealed and order.condition == Condition.QUEUED and Stage(order.stage) in stages.WORKED
-
-
-def queue_places(session: Session, wanted: set[str]) -> dict[str, QueuePlace]:
-    """How many orders come before each of ``wanted``: those that run and those that queued earlier.
-
-    Pulls queue per share, imports for the whole bridge, as the dispatcher starts them.
-    """
-    rows = session.execute(
-        select(Order.id, Order.stage, Order.share, Workstation.name)
-        .outerjoin(Workstation, Workstation.id == Order.workstation_id)
-        .where(
-            Order.stage.in_(sorted(stages.WORKED)),
-            Order.condition.in_([Condition.QUEUED, Condition.RUNNING]),
-            Order.sealed.is_(True),
-        )
-        .order_by(Order.condition == Condition.QUEUED, Order.created_at, Order.id)
-    ).all()
-    ahead: dict[str, Counter[str]] = defaultdict(Counter)
-    found: dict[str, QueuePlace] = {}
-    for order_id, stage, share, name in rows:
-        lane = f"pull {share}" if Stage(stage) in stages.TRANSFER_STAGES else "import"
-        if order_id in wanted:
-            by_workstation = dict(ahead[lane])
-            found[order_id] = QueuePlace(
-                ahead=sum(by_workstation.values()), ahead_by_workstation=by_workstation
-            )
-        ahead[lane][name or NO_WORKSTATION] += 1
-    return found
 
 
 def _workstation_names(session: Session, orders: Sequence[Order]) -> dict[str, str]:
@@ -168,7 +176,28 @@ def progress_of(session: Session, ids: Sequence[str]) -> dict[str, Progress]:
     return {row.order_id: Progress.model_validate(row.progress) for row in rows}
 
 
-def _proofs(session: Session, ids: Sequence[str]) -> dict[str, ProofSummary]:
+def _proofs(session: Session, orders: Sequence[Order]) -> dict[str, ProofSummary]:
+    """Counted in the database while receipts are being written; once an order is proven, its counts change
+    with its revision only and are remembered (hundreds of agents look at them after a restart)."""
+    known: dict[tuple[str, int], ProofSummary] = session.info.get("proofs", {})
+    found = {
+        order.id: summary
+        for order in orders
+        if order.stage in stages.PROOF_STAGES
+        and (summary := known.get((order.id, order.revision))) is not None
+    }
+    counted = _count_proofs(session, [order.id for order in orders if order.id not in found])
+    if len(known) > _PROOFS_KEPT:
+        known.clear()
+    known.update(
+        ((order.id, order.revision), counted[order.id])
+        for order in orders
+        if order.stage in stages.PROOF_STAGES and order.id in counted
+    )
+    return found | counted
+
+
+def _count_proofs(session: Session, ids: Sequence[str]) -> dict[str, ProofSummary]:
     if not ids:
         return {}
     rows = session.execute(

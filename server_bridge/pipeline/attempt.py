@@ -10,27 +10,41 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from threading import Event
+from typing import TypeVar
 
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from server_bridge.config import ShareConfig
 from server_bridge.context import Context
-from server_bridge.contract import Condition, Reason, Stage, Target
+from server_bridge.contract import Condition, Progress, Reason, Stage, Target
 from server_bridge.errors import FerryError, NeedsAttention, StaleAttempt, TransientFailure
+from server_bridge.mover.room import Room
+from server_bridge.mover.staging_disk import StagingAway
 from server_bridge.observability import working_on
+from server_bridge.orders import people
 from server_bridge.orders.models import Order, OrderEvent, utcnow
 from server_bridge.pipeline import backoff
+from server_bridge.pipeline.disk_faults import of_os_error
 from server_bridge.pipeline.live import LiveAttempts
 from server_bridge.pipeline.places import OrderPlaces, places_of
 from server_bridge.pipeline.progress import Reporter
+from server_bridge.processes.kept_output import trim
 from server_bridge.processes.runner import ProcessRunner
+from server_bridge.staging import require_staging
 
-TRANSFER, IMPORT = "transfer", "import"
+TRANSFER, IMPORT, WATCH = "transfer", "import", "watch"
+LOOK_EVERY = 1000
+"""Files between two looks at whether the attempt may go on: well below a second of any step's work."""
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -53,12 +67,20 @@ class Attempt:
     stop: Event
     live: LiveAttempts
     runner: ProcessRunner
+    room: Room
     progressed: bool = False
     """Whether this attempt brought a byte, a file or a unit."""
     reporter: Reporter = field(init=False)
 
     def __post_init__(self) -> None:
-        self.reporter = Reporter(lambda progress: self.context.store.set_progress(self.order_id, progress))
+        self.reporter = Reporter(self._show)
+
+    def _show(self, progress: Progress) -> None:
+        try:
+            self.context.store.set_progress(self.order_id, progress)
+        except OperationalError as error:
+            # A counter that is not shown ends no pull; what must be written is written by the steps.
+            _log.warning("progress is not shown for now: %s", error.orig)
 
     @property
     def order(self) -> Order:
@@ -76,20 +98,35 @@ class Attempt:
         Raises:
             NeedsAttention: where staff removed it from the site file.
         """
-        share_id = self.order.share
-        share = self.context.site.share(share_id)
+        share = self.context.site.share(self._share_id)
         if share is None:
             raise NeedsAttention(
-                f"The site file knows no share {share_id!r} any more.",
+                f"The site file knows no share {self._share_id!r} any more.",
                 code="share_unknown",
                 title="The share is gone from the site file",
                 remedy="Staff put it back, or the order is cancelled.",
             )
         return share
 
-    @property
+    @cached_property
     def places(self) -> OrderPlaces:
-        return places_of(self.context.site, self.order.share, self.order_id)
+        return places_of(self.context.site, self._share_id, self.order_id)
+
+    @cached_property
+    def _share_id(self) -> str:
+        # An order's share never changes; it is asked for with every file.
+        return self.order.share
+
+    def write(self) -> AbstractContextManager[tuple[Session, Order]]:
+        """A writing transaction that only this attempt may make (`Store.attempt_write`)."""
+        return self.context.store.attempt_write(self.order_id, self.number)
+
+    def each(self, items: Iterable[T]) -> Iterator[T]:
+        """The items of a long loop, with a :meth:`check` now and then."""
+        for number, item in enumerate(items):
+            if number % LOOK_EVERY == 0:
+                self.check()
+            yield item
 
     def check(self) -> None:
         """Stop here if this attempt may not go on.
@@ -133,45 +170,52 @@ def run_attempt(attempt: Attempt, steps: Mapping[Stage, Step], stages: Sequence[
     """Carry out the steps of a phase from the order's stage on. Returns one word for the engine's row."""
     with working_on(attempt.order_id, attempt=attempt.number):
         try:
-            while (stage := Stage(attempt.order.stage)) in stages:
-                attempt.check()
-                steps[stage](attempt)
-            return "done"
-        except Finished:
-            return "done"
-        except StaleAttempt:
-            _log.info("the order moved on without this attempt")
-            return "stale"
-        except Stopping:
-            return _put_back(attempt, "the bridge ends; the order goes on with the next start")
-        except FerryError as error:
-            return _fail(attempt, error)
+            return _run(attempt, steps, stages)
         except SQLAlchemyError as error:
             # The orders themselves cannot be written: whoever starts next finds the order running, and queues
             # it (`Store.requeue_running`, or the dispatcher's look for lost attempts).
             _log.exception("the orders database failed: %s", error)
             return "database"
-        except OSError as error:
-            return _fail(
-                attempt,
-                TransientFailure(
-                    f"{type(error).__name__}: {error}",
-                    code="disk_failed",
-                    title="A disk of the bridge failed",
-                    remedy="The bridge tries again. If it stays, staff check staging and state folder.",
-                ),
-            )
-        except Exception as error:  # noqa: BLE001 - the order must say that it failed
-            _log.exception("attempt %s of %s failed by a mistake of ours", attempt.number, attempt.order_id)
-            return _fail(
-                attempt,
-                TransientFailure(
-                    f"{type(error).__name__}: {error}",
-                    code="internal",
-                    title="The bridge made a mistake",
-                    remedy="The bridge tries again. If it stays, staff find the whole text in its log.",
-                ),
-            )
+
+
+def _run(attempt: Attempt, steps: Mapping[Stage, Step], stages: Sequence[Stage]) -> str:
+    """One attempt; whatever it meets but the database's own failures ends as a state of the order."""
+    try:
+        trim(attempt.places.work)
+        while (stage := Stage(attempt.order.stage)) in stages:
+            attempt.check()
+            require_staging(attempt.context)
+            steps[stage](attempt)
+        return "done"
+    except Finished:
+        return "done"
+    except StaleAttempt:
+        _log.info("the order moved on without this attempt")
+        return "stale"
+    except Stopping:
+        return _put_back(attempt, "the bridge ends; the order goes on with the next start")
+    except FerryError as error:
+        return _fail(attempt, error)
+    except (DataError, IntegrityError, ProgrammingError) as error:
+        return _fail(attempt, _mistake(attempt, error))  # of ours: the database itself is well
+    except SQLAlchemyError:
+        raise  # no failure of the order; and where it would be told cannot be written
+    except OSError as error:
+        return _fail(attempt, of_os_error(error, attempt.context.site.staging_dir))
+    except Exception as error:  # noqa: BLE001 - the order must say that it failed
+        return _fail(attempt, _mistake(attempt, error))
+
+
+def _mistake(attempt: Attempt, error: Exception) -> TransientFailure:
+    _log.error(
+        "attempt %s of %s failed by a mistake of ours", attempt.number, attempt.order_id, exc_info=error
+    )
+    return TransientFailure(
+        f"{type(error).__name__}: {error}",
+        code="internal",
+        title="The bridge made a mistake",
+        remedy="The bridge tries again. If it stays, staff find the whole text in its log.",
+    )
 
 
 def _put_back(attempt: Attempt, text: str) -> str:
@@ -184,13 +228,31 @@ def _put_back(attempt: Attempt, text: str) -> str:
     return "put back"
 
 
+def _first_cause(attempt: Attempt, error: FerryError) -> FerryError:
+    """Looked at again, after the failure: staging that is away now makes files look missing, changed or
+    unwritable, and none of that is true of them."""
+    try:
+        require_staging(attempt.context)
+    except StagingAway as away:
+        _log.info("seen while staging was away: %s", error)
+        return away
+    except (OSError, SQLAlchemyError) as failed:
+        _log.info("staging cannot be looked at: %s", failed)
+    return error
+
+
 def _fail(attempt: Attempt, error: FerryError) -> str:
     """Write what becomes of the order. A failure that our own stop signal caused is none."""
     if attempt.live.is_stopping:
         return _put_back(attempt, "the bridge ends; the order goes on with the next start")
     store = attempt.context.store
     now = utcnow()
-    reason = error.reason(attempt.context.site.contact)
+    error = _first_cause(attempt, error)
+    contact = attempt.context.site.contact
+    reason = error.reason(contact)
+    if error.code == "no_such_person":
+        # OMERO let her in when the order was accepted; `server_bridge.notices.departures` sees to the rest.
+        reason = people.reason_of(attempt.order.person, contact)
     since = attempt.waiting_since(reason.code) if not attempt.progressed else None
     reason = reason.model_copy(update={"since": since})
     decision = backoff.decide(

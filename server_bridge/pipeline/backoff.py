@@ -1,9 +1,11 @@
 """What becomes of an order whose attempt failed: wait and try again, or ask a person. Pure.
 
-Three classes. An *outage* (share away, OMERO away, disk full) is nobody's fault in the order: it waits for as
-long as it takes, so that a night of maintenance needs nobody's click per order in the morning. Other passing
-failures are tried a few times; when several tries in a row bring not one new byte or unit, a person is asked.
-The rest is a person's from the start.
+Four classes. An *outage* (share away, OMERO away, disk full) is nobody's fault in the order: it waits for as
+long as it takes, so that a night of maintenance needs nobody's click per order in the morning. A *site fault*
+(the buffer refuses our key, staging is mounted read-only) waits in the same way: no order can go on before
+staff corrected it, and then every order does; they are told once, not once per order
+(`server_bridge.notices.outages`). Other passing failures are tried a few times; when several tries in a row
+bring not one new byte or unit, a person is asked. The rest is a person's from the start.
 
 The wait grows by itself: the next pause is as long as the order has been waiting for this reason (which
 doubles it each time), between the site's base and cap.
@@ -12,6 +14,7 @@ doubles it each time), between the site's base and cap.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum
 
 from server_bridge.config import LimitsConfig
@@ -28,6 +31,13 @@ OUTAGES = frozenset(
         "share_busy",
         "stalled",
         "staging_full",
+        "staging_away",
+        "staging_read_only",
+        "disk_full",
+        "disk_read_only",
+        "not_one_mount",
+        "managed_repository_away",
+        "managed_repository_access",
         "order_busy",
         "orphans_remain",
         "omero_busy",
@@ -35,14 +45,45 @@ OUTAGES = frozenset(
         "omero_hung",
         "omero_session_lost",
         "omero_full",
+        "gone_in_omero",
+        "source_going",
     }
 )
+
+SITE_FAULTS = frozenset(
+    {
+        "share_auth_failed",
+        "share_host_key",
+        "share_unknown",
+        "ssh_configuration",
+        "rsync_refused",
+        "rsync_incompatible",
+        "rsync_usage",
+        "staging_unwritable",
+        "program_missing",
+        "configuration",
+        "omero_service_account",
+    }
+)
+"""The site's own settings are wrong, whatever the order. Faults of single files are not among them."""
+
+
+_LEAST, _MOST = 0.85, 1.15
+"""The pause is spread between these, so that many orders do not knock at the same moment."""
+_SLACK = timedelta(hours=1)
+
+
+def longest_pause(limits: LimitsConfig) -> timedelta:
+    """No order waits longer than this for its next try; one that seems to was written before the clock was
+    set back."""
+    return timedelta(seconds=limits.retry_cap_seconds * _MOST) + _SLACK
 
 
 class Failure(Enum):
     """How an error is treated."""
 
     OUTAGE = "outage"
+    SITE = "site"
     PASSING = "passing"
     PERSON = "person"
 
@@ -57,8 +98,13 @@ class Decision:
 
 
 def classify(error: FerryError) -> Failure:
-    """The class of an error. A refused service account counts as an outage: once staff have corrected it,
-    every order goes on by itself."""
+    """The class of an error.
+
+    Some codes name an outage where the site as a whole is concerned, and a person's task where one import
+    failed by it: the family decides between the two.
+    """
+    if error.code in SITE_FAULTS:
+        return Failure.SITE
     if isinstance(error, Unavailable):
         return Failure.OUTAGE
     if isinstance(error, TransientFailure):
@@ -90,12 +136,13 @@ def decide(
     if failure is Failure.PASSING and not progressed and idle_tries + 1 >= limits.idle_tries:
         return Decision(Condition.ATTENTION)
     cap = limits.retry_cap_seconds
-    if failure is Failure.OUTAGE:
+    waits_for_others = failure in (Failure.OUTAGE, Failure.SITE)
+    if waits_for_others:
         cap = min(cap, OUTAGE_CAP_SECONDS)
     waited = 0.0 if progressed else waited_seconds
     delay = min(cap, max(limits.retry_base_seconds, waited))
     return Decision(
         Condition.WAITING,
-        delay_seconds=delay * (0.85 + 0.3 * spread),
-        progressed=progressed or failure is Failure.OUTAGE,
+        delay_seconds=delay * (_LEAST + (_MOST - _LEAST) * spread),
+        progressed=progressed or waits_for_others,
     )

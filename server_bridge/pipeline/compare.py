@@ -13,6 +13,7 @@ from server_bridge.errors import NeedsAttention, StepFailed, TransientFailure
 from server_bridge.mover.compare import Differences, differences
 from server_bridge.mover.listing import Listing
 from server_bridge.mover.paths import shown
+from server_bridge.orders.authority import fold
 
 _NAMED = 3
 _NS = 1_000_000_000
@@ -63,6 +64,19 @@ def clock_offset_seconds(
     if high - low > 1 + tolerance_seconds or min(abs(low), abs(high)) <= 60:
         return None
     return (low + high) / 2
+
+
+def spelt_differently(found: Differences) -> tuple[str, str] | None:
+    """A name of the manifest and how the share spells it, if letter case or the form of accents is all that
+    differs: the workstation and the storage then never agree, however long one waits."""
+    if not found.missing or found.changed or found.unknown:
+        return None
+    added = {fold(path): path for path in found.added}
+    pairs = [(path, added.get(fold(path))) for path in found.missing]
+    if any(other is None for _, other in pairs) or len(found.added) != len(found.missing):
+        return None
+    path, other = pairs[0]
+    return path, str(other)
 
 
 def describe(found: Differences) -> str:

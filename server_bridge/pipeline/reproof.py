@@ -25,7 +25,7 @@ from pathlib import Path
 
 from server_bridge.omero.proof import FileProblem, FileProof, NameOnDisk, judge, look
 from server_bridge.omero.receipts import ManagedFile
-from server_bridge.orders.models import OrderFile
+from server_bridge.orders.file_rows import FileRow
 
 DOUBTED = "read again: other bytes than proven"
 READABLE_CODES = frozenset({"staged_missing", "inode_differs", "mtime_differs"})
@@ -87,7 +87,7 @@ def judge_managed(
 
 
 def by_receipt(
-    file: OrderFile, staged: Path, problem: FileProblem, held: ManagedFile
+    file: FileRow, staged: Path, problem: FileProblem, held: ManagedFile
 ) -> FileProof | FileProblem:
     """Whether the receipt alone carries a file whose names are not one any more.
 
@@ -112,7 +112,7 @@ def _same(name: NameOnDisk) -> tuple[int, int, int, int]:
 
 
 def read_again(
-    file: OrderFile, staged: Path, held: ManagedFile, on_bytes: Callable[[int], None] = lambda _count: None
+    file: FileRow, staged: Path, held: ManagedFile, on_bytes: Callable[[int], None] = lambda _count: None
 ) -> FileProof | FileProblem:
     """Prove a file by what OMERO's file holds now, whatever the names say; reads it completely.
 

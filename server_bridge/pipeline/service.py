@@ -1,5 +1,5 @@
-"""Everything that runs beside the API: engine, dispatcher, watcher and the releaser, started and ended
-together."""
+"""Everything that runs beside the API: engine, dispatcher, watcher, the releaser and what tells people,
+started and ended together."""
 
 from __future__ import annotations
 
@@ -13,15 +13,34 @@ from sqlalchemy.exc import SQLAlchemyError
 from server_bridge.context import Context
 from server_bridge.contract import Stage
 from server_bridge.errors import ConfigurationError
+from server_bridge.mover.room import Room
+from server_bridge.mover.staging_disk import StagingAway
+from server_bridge.notices.mailman import Mailman
+from server_bridge.notices.watch import NoticeWatch
 from server_bridge.orders import stages
-from server_bridge.pipeline.attempt import IMPORT, TRANSFER, Attempt, Step, run_attempt
+from server_bridge.orders.sole_use import SoleUse
+from server_bridge.pipeline import backoff
+from server_bridge.pipeline.attempt import IMPORT, TRANSFER, WATCH, Attempt, Step, run_attempt
 from server_bridge.pipeline.dispatcher import Dispatcher, lanes_of
 from server_bridge.pipeline.engine import Engine, engine_url
 from server_bridge.pipeline.live import LiveAttempts
-from server_bridge.pipeline.steps import annotating, baseline, importing, proving, pulling, verifying
+from server_bridge.pipeline.steps import (
+    annotating,
+    baseline,
+    importing,
+    proving,
+    pulling,
+    verifying,
+    watching,
+)
 from server_bridge.processes.runner import ProcessRunner
 from server_bridge.retention.releaser import Releaser
+from server_bridge.retention.reprover import Reprover
+from server_bridge.staging import require_staging
 
+ATTEMPTS = "attempts"
+"""The engine's one queue. The dispatcher submits only what its lanes have room for, so the engine need not
+know them; and it asks its database ten times a second for each queue it has."""
 STOP_SECONDS = 30.0
 """For children to end (TERM, then KILL) when the bridge stops."""
 
@@ -36,7 +55,14 @@ STEPS: dict[Stage, Step] = {
 PHASES: dict[str, tuple[Stage, ...]] = {
     TRANSFER: tuple(sorted(stages.TRANSFER_STAGES)),
     IMPORT: tuple(sorted(stages.IMPORT_STAGES)),
+    WATCH: (Stage.ACCEPTED,),
 }
+PHASE_STEPS: dict[str, dict[Stage, Step]] = {
+    TRANSFER: STEPS,
+    IMPORT: STEPS,
+    WATCH: {Stage.ACCEPTED: watching.run},
+}
+"""An order in ``accepted`` is watched until it is sealed, and its baseline is noted afterwards."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,20 +74,32 @@ class Service:
         site, self._store = context.site, context.store
         self._context = context
         self._lock = _take_lock(site.state_dir / "pipeline.lock")
+        try:
+            self._sole = SoleUse(self._store.engine)
+        except BaseException:
+            os.close(self._lock)
+            raise
         self._live = LiveAttempts(self._store)
         self._runner = ProcessRunner()
+        self._room = Room()
         lanes = lanes_of({share.id: share.pulls for share in site.shares}, site.omero.imports)
         self._engine = Engine(
-            engine_url(site.url, site.state_dir), self._run, {lane.queue: lane.at_once for lane in lanes}
+            engine_url(site.url, site.state_dir), self._run, {ATTEMPTS: sum(lane.at_once for lane in lanes)}
         )
         self._dispatcher = Dispatcher(
             self._store,
             lanes,
-            self._engine.submit,
+            self._submit,
             self._engine.sweep,
             every_seconds=site.limits.dispatch_seconds,
+            longest_pause=backoff.longest_pause(site.limits),
+            may_work=self._sole.held,
+            pause_seconds=site.limits.retry_base_seconds,
         )
         self._releaser = Releaser(context)
+        self._notices = NoticeWatch(context)
+        self._mailman = Mailman(site, context.store, context.omero.person)
+        self._reprover = Reprover(context)
         self._begun = False
 
     def _begin(self) -> None:
@@ -70,30 +108,49 @@ class Service:
         if again:
             _log.info("%d orders go on where they were", len(again))
         self._begun = True
+        self._look_at_staging()
         self._live.start()
         self._engine.start()
         self._store.on_change(self._dispatcher.wake)
         self._dispatcher.start()
         self._releaser.start()
+        self._notices.start()
+        self._mailman.start()
+        self._reprover.start()
+
+    def _look_at_staging(self) -> None:
+        """A new site's disk is marked now, while whoever installs it looks on. A disk that is away is no
+        reason not to start: orders are taken, and wait for it."""
+        try:
+            require_staging(self._context)
+        except (StagingAway, OSError) as error:
+            _log.error("%s", error)
+
+    def _submit(self, _lane: str, phase: str, order_id: str, number: int) -> None:
+        self._engine.submit(ATTEMPTS, phase, order_id, number)
 
     def _run(self, phase: str, order_id: str, number: int) -> str:
         self._dispatcher.started(order_id, number)
         try:
             with self._live.running(order_id, number) as stop:
-                attempt = Attempt(self._context, order_id, number, stop, self._live, self._runner)
-                return run_attempt(attempt, STEPS, PHASES[phase])
+                attempt = Attempt(self._context, order_id, number, stop, self._live, self._runner, self._room)
+                return run_attempt(attempt, PHASE_STEPS[phase], PHASES[phase])
         finally:
             self._dispatcher.ended(order_id, number)
 
     def stop(self) -> None:
         """End everything: nothing new starts, children end, orders stay resumable."""
         self._dispatcher.stop()
+        self._mailman.stop()
+        self._notices.stop()
         self._releaser.stop()
+        self._reprover.stop()
         if not self._live.stop(STOP_SECONDS):
             _log.warning("some attempts did not end in %.0f s; the next start puts them right", STOP_SECONDS)
         self._engine.stop()
         if self._begun:
             self._leave_resumable()
+        self._sole.release()
         os.close(self._lock)
 
     def _leave_resumable(self) -> None:
@@ -108,7 +165,8 @@ def start(context: Context) -> Service:
     """Start the pipeline.
 
     Raises:
-        ConfigurationError: where another pipeline works on this state folder, or the engine does not start.
+        ConfigurationError: where another pipeline works on this state folder or on these orders, or the
+            engine does not start.
     """
     service = Service(context)
     try:

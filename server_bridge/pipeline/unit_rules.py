@@ -6,7 +6,8 @@ what a dead import of ours left and may be removed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -49,12 +50,18 @@ def may_still_import(
 
 
 def decide(
-    filesets: Sequence[FilesetInfo], *, person: str, group_id: int, failed_fileset_id: int | None
+    filesets: Sequence[FilesetInfo],
+    *,
+    files: Collection[str],
+    person: str,
+    group_id: int,
+    failed_fileset_id: int | None,
 ) -> UnitDecision:
     """Decide.
 
     Args:
         filesets: every fileset that holds the unit's main file, oldest first.
+        files: client paths of all files of the unit.
         person: as whom the unit is imported.
         group_id: into which group.
         failed_fileset_id: the newest fileset whose import OMERO reported as failed while we listened. It and
@@ -62,7 +69,7 @@ def decide(
             each), and only OMERO's people may remove them (their upload is finished).
 
     Raises:
-        NeedsAttention: ``imported_twice``, ``imported_elsewhere``.
+        NeedsAttention: ``imported_twice``, ``imported_elsewhere``, ``unit_differs``.
     """
     complete = [fileset for fileset in filesets if fileset.complete]
     if len(complete) > 1:
@@ -82,6 +89,16 @@ def decide(
                 title="The data is in OMERO, in another place",
                 remedy="Move it in OMERO to the ordered group and person, or delete it there, then retry.",
             )
+        held = sorted(file.client_path for file in fileset.files)
+        if held != sorted(files):
+            raise NeedsAttention(
+                f"Fileset {fileset.fileset_id} holds {len(held)} files, the order's set {len(files)}: "
+                f"{_first_difference(held, files)}.",
+                code="unit_differs",
+                title="OMERO grouped the files in another way than they were examined",
+                remedy="Was Bio-Formats changed, or the data imported by hand? Look at that fileset; delete "
+                "it in OMERO and retry, or order the acquisition again.",
+            )
         return UnitDecision(UnitAction.ADOPT, fileset)
     working = may_still_import(filesets, failed_fileset_id)
     if working:
@@ -90,3 +107,13 @@ def decide(
         if fileset.upload_finished is False:
             return UnitDecision(UnitAction.REMOVE, fileset)
     return UnitDecision(UnitAction.IMPORT)
+
+
+def _first_difference(held: Collection[str], files: Collection[str]) -> str:
+    """One file that is in one of them only (or more often), as a person can look for it."""
+    more, less = Counter(held), Counter(files)
+    for there, not_there, word in ((more, less, "more than ordered"), (less, more, "missing in OMERO")):
+        only = sorted((there - not_there).elements())
+        if only:
+            return f"{only[0]!r} is {word}"
+    return "the same names in other numbers"

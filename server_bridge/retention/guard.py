@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from server_bridge.contract import Reason, ReceiptStatus, Stage
-from server_bridge.orders import stages
+from server_bridge.orders import backup_stamps, stages
 
 COVERED = frozenset({ReceiptStatus.PROVEN, ReceiptStatus.IGNORED, ReceiptStatus.LEFT_OUT})
 """Receipts under which a file may be deleted on the buffer. Attaching is not built: it releases nothing."""
@@ -22,11 +22,20 @@ class ReleaseFacts:
     hold_days: float
     statuses: Sequence[ReceiptStatus]
     problems: Sequence[tuple[str, str, str]] = ()
+    clock_lead: timedelta = timedelta(0)
+    """By how much the clock was set ahead since the proof: the hold is counted in time that passed."""
+    backup_required: bool = False
+    imported_at: datetime | None = None
+    """By when OMERO held the last of its files."""
+    backup_covers_until: datetime | None = None
+    """When the newest reported backup began; None: none was reported."""
 
 
 def release_not_before(facts: ReleaseFacts) -> datetime | None:
     """When the hold ends; None for an order that was never proven."""
-    return None if facts.proven_at is None else facts.proven_at + timedelta(days=facts.hold_days)
+    if facts.proven_at is None:
+        return None
+    return facts.proven_at + timedelta(days=facts.hold_days) + facts.clock_lead
 
 
 def may_be_released(facts: ReleaseFacts, now: datetime) -> Reason | None:
@@ -70,4 +79,6 @@ def may_be_released(facts: ReleaseFacts, now: datetime) -> Reason | None:
             remedy="Nothing to do.",
             next_try_at=not_before,
         )
+    if facts.backup_required:
+        return backup_stamps.missing(facts.imported_at, facts.backup_covers_until)
     return None

@@ -8,6 +8,8 @@ fixed number per pass. A staged file without a second link is the last copy of s
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,7 +19,8 @@ from server_bridge.contract import ReceiptStatus, Stage
 from server_bridge.mover.listing import FolderMissing, list_source
 from server_bridge.omero.proof import NameOnDisk, look
 from server_bridge.orders import stages
-from server_bridge.orders.models import Order, OrderFile
+from server_bridge.orders.file_rows import FileRow
+from server_bridge.orders.models import Order
 from server_bridge.pipeline.places import places_of
 from server_bridge.pipeline.sources import source_of
 from server_bridge.processes.runner import ProcessRunner
@@ -35,7 +38,7 @@ class Sighting:
 
 
 def may_be_dropped(
-    file: OrderFile,
+    file: FileRow,
     first: Sighting,
     second: Sighting,
     staged: NameOnDisk | None,
@@ -82,27 +85,43 @@ def sight(context: Context, order: Order, now: datetime, runner: ProcessRunner) 
     return Sighting(now, frozenset(listing.entries)) if listing.is_complete else None
 
 
-def drop_links(context: Context, order_id: str, first: Sighting, second: Sighting, apart: timedelta) -> int:
-    """Unlink what may go, at most a cap; the order is retired when nothing is left to drop. Returns how
-    many."""
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What one pass over an order's staged names did."""
+
+    count: int = 0
+    lost: tuple[str, ...] = ()
+    """Staged files that are the last name of their bytes, though they were proven to be one with OMERO's."""
+
+
+def drop_links(
+    context: Context, order_id: str, first: Sighting, second: Sighting, apart: timedelta
+) -> Dropped:
+    """Unlink what may go, at most a cap; the order is retired when nothing is left to drop."""
     store = context.store
     order, files = store.order(order_id), store.files(order_id)
     if Stage(order.stage) is not Stage.RELEASED or order.freed_at is None:
-        return 0
+        return Dropped()
     places = places_of(context.site, order.share, order.id)
     dropped = 0
     waiting = 0
+    lost: list[str] = []
     for file in files:
         staged_path = places.staged(file.path)
         staged = look(staged_path)
         if staged is None or file.status != ReceiptStatus.PROVEN:
             continue
         managed = look(Path(file.managed_path)) if file.managed_path else None
-        if dropped < CAP_PER_PASS and may_be_dropped(file, first, second, staged, managed, apart):
-            staged_path.unlink()
+        if (
+            dropped < CAP_PER_PASS
+            and may_be_dropped(file, first, second, staged, managed, apart)
+            and unlink_second_name(staged_path, staged)
+        ):
             dropped += 1
         else:
             waiting += 1
+        if staged.links == 1 and (managed is None or managed.inode != file.inode):
+            lost.append(file.path)
     if dropped or not waiting:
         with store.write() as session:
             row = store.get(session, order_id)
@@ -118,4 +137,28 @@ def drop_links(context: Context, order_id: str, first: Sighting, second: Sightin
                     who="bridge",
                     text="the buffer copy is gone and the staged links are dropped",
                 )
-    return dropped
+    return Dropped(dropped, tuple(lost))
+
+
+def unlink_second_name(path: Path, seen: NameOnDisk) -> bool:
+    """Unlink a name if it is, at this moment, still the file that was looked at, and not its last name.
+
+    The name is looked at and unlinked in its opened folder, so that nothing above it can be exchanged in
+    between. Between the two calls is no way to hold it; nobody but the bridge writes into staging, and an
+    attempt of this order cannot run, since it is released.
+    """
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        now = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
+        same = (now.st_dev, now.st_ino, now.st_size) == (seen.device, seen.inode, seen.size)
+        if not same or not stat.S_ISREG(now.st_mode) or now.st_nlink < 2:
+            return False
+        os.unlink(path.name, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    finally:
+        os.close(folder)
+    return True

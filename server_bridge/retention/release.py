@@ -13,11 +13,13 @@ from uuid import UUID
 from server_bridge.context import Context
 from server_bridge.contract import Reason, ReceiptStatus, Release, ReleasedFile, Stage
 from server_bridge.omero.receipts import filesets_by_id
-from server_bridge.orders import stages
-from server_bridge.orders.models import Order, OrderFile, utcnow
+from server_bridge.orders import backup_stamps, clock, stages
+from server_bridge.orders.file_rows import FileRow
+from server_bridge.orders.models import Order, utcnow
 from server_bridge.pipeline.places import places_of
 from server_bridge.pipeline.steps.proving import judge_files
 from server_bridge.retention.guard import COVERED, ReleaseFacts, may_be_released
+from server_bridge.staging import require_staging
 
 
 def recheck(context: Context, order_id: str) -> Release:
@@ -48,11 +50,12 @@ def not_released() -> Reason:
     return Reason(code="changed_meanwhile", title="The order changed a moment ago", remedy="Ask again.")
 
 
-def gather(context: Context, order: Order, files: list[OrderFile]) -> ReleaseFacts:
+def gather(context: Context, order: Order, files: list[FileRow]) -> ReleaseFacts:
     """Read the facts; OMERO and disks are asked only for an order that claims to be proven.
 
     Raises:
         Unavailable: where OMERO does not answer.
+        StagingAway: where the staging disk does not.
     """
     share = context.site.share(order.share)
     # A share that staff took out of the site file releases nothing: its hold is not known any more.
@@ -61,6 +64,7 @@ def gather(context: Context, order: Order, files: list[OrderFile]) -> ReleaseFac
     stage = Stage(order.stage)
     problems: list[tuple[str, str, str]] = []
     if stage in (Stage.PROVEN, Stage.RELEASED):
+        require_staging(context)
         proven = [file for file in left if file.status == ReceiptStatus.PROVEN]
         units = context.store.units(order.id)
         with context.omero.service() as session:
@@ -76,12 +80,25 @@ def gather(context: Context, order: Order, files: list[OrderFile]) -> ReleaseFac
             for file in proven
             if file.unit is None
         ]
+    covered = None
+    if share is not None and share.require_backup:
+        with context.store.read() as rows:
+            covered = backup_stamps.covered_until(rows)
     return ReleaseFacts(
         stage=stage,
         proven_at=order.proven_at,
         hold_days=hold_days,
         statuses=[ReceiptStatus(file.status) for file in files],
         problems=problems,
+        clock_lead=clock.lead_since(order.proven_at, clock.observe(context.store))
+        if order.proven_at is not None
+        else timedelta(0),
+        backup_required=share is not None and share.require_backup,
+        imported_at=max(
+            (file.proven_at for file in files if file.status == ReceiptStatus.PROVEN and file.proven_at),
+            default=None,
+        ),
+        backup_covers_until=covered,
     )
 
 
@@ -108,7 +125,7 @@ def release(context: Context, order_id: str, now: datetime) -> bool:
 
 
 def _answer(
-    context: Context, order: Order, now: datetime, refused: Reason | None, files: list[OrderFile]
+    context: Context, order: Order, now: datetime, refused: Reason | None, files: list[FileRow]
 ) -> Release:
     if refused is not None:
         refused = refused.model_copy(update={"contact": context.site.contact})
@@ -121,6 +138,7 @@ def _answer(
         else now + timedelta(seconds=context.site.limits.release_seconds),
         reason=refused,
         share=order.share,
+        path=order.path,
         files=tuple(
             ReleasedFile(path=file.path, size_bytes=file.size_bytes, mtime_ns=file.mtime_ns)
             for file in files

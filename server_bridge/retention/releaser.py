@@ -1,5 +1,9 @@
 """The periodic look at proven and released orders: release what may go, take back what no longer holds,
-retire."""
+retire.
+
+Beside the orders it looks at OMERO as a whole (is this the database that we saw?) and at the quarantine's and
+the tables' expired rows.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +17,25 @@ from sqlalchemy.exc import SQLAlchemyError
 from server_bridge.context import Context
 from server_bridge.contract import ReceiptStatus, Stage
 from server_bridge.errors import FerryError, StaleAttempt
+from server_bridge.mover.staging_disk import StagingAway
 from server_bridge.observability import working_on
-from server_bridge.orders import stages
-from server_bridge.orders.models import Order, OrderFile, utcnow
+from server_bridge.orders import backup_stamps, clock, stages
+from server_bridge.orders.file_rows import FileRow
+from server_bridge.orders.models import Order, utcnow
+from server_bridge.pipeline import omero_watch
 from server_bridge.processes.runner import ProcessRunner
-from server_bridge.retention import guard
+from server_bridge.retention import guard, omero_lost, quarantine, trimming
 from server_bridge.retention.reconcile import APART, Sighting, drop_links, sight
 from server_bridge.retention.release import gather, release
+from server_bridge.staging import require_staging
 
 EVERY_SECONDS = 2.0
 RECHECK = timedelta(hours=1)
 """How often a released order that is not freed yet is looked at again without anybody asking."""
+OMERO_LOOK = timedelta(minutes=1)
+"""How often OMERO is asked whether it is the database that we saw."""
+CLEANING = timedelta(minutes=10)
+TRIMMING = timedelta(days=1)
 AT_ONCE = 20
 
 _log = logging.getLogger(__name__)
@@ -41,8 +53,14 @@ class Releaser:
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._next_look: dict[str, datetime] = {}
+        # In memory on purpose: after a restart both listings are made anew, which only takes longer.
         self._sightings: dict[str, Sighting] = {}
         self._freed: set[str] = set()
+        self._covered: datetime | None = None
+        self._next_omero: datetime | None = None
+        self._withdrawn = False
+        self._next_cleaning: datetime | None = None
+        self._next_trim: datetime | None = None
         self._runner = ProcessRunner()
 
     def start(self) -> None:
@@ -58,16 +76,24 @@ class Releaser:
 
     def _loop(self) -> None:
         while not self._ending.wait(self._every):
-            try:
-                self.tick(utcnow())
-            except SQLAlchemyError as error:
-                _log.warning("releases pause, the orders cannot be reached: %s", error)
-            except Exception:  # noqa: BLE001
-                # The loop must outlive one bad turn; an order that is not released harms nobody.
-                _log.exception("a turn of the releaser failed")
+            for turn in (self.look_at_omero, self.tick, self.clean):
+                try:
+                    turn(utcnow())
+                except SQLAlchemyError as error:
+                    _log.warning("releases pause, the orders cannot be reached: %s", error)
+                except Exception:  # noqa: BLE001
+                    # The loop must outlive one bad turn; an order that is not released harms nobody.
+                    _log.exception("a turn of the releaser failed")
 
     def tick(self, now: datetime) -> None:
-        """Look at the orders whose time has come."""
+        """Look at the orders whose time has come; at none while staging is away: every proof would look
+        lost."""
+        clock.observe(self._context.store)
+        try:
+            require_staging(self._context)
+        except (StagingAway, OSError) as error:
+            _log.info("releases pause: %s", error)
+            return
         for order_id in self._due(now):
             if self._ending.is_set():
                 return
@@ -81,6 +107,39 @@ class Releaser:
                     again_after = timedelta(minutes=1)
                 self._next_look[order_id] = now + again_after
 
+    def look_at_omero(self, now: datetime) -> None:
+        """Is OMERO's database the one that we saw? Where it is an older one, what it lost is not believed."""
+        if self._next_omero is not None and now < self._next_omero:
+            return
+        self._next_omero = now + OMERO_LOOK
+        try:
+            with self._context.omero.service() as session:
+                same = omero_watch.look(self._context, session)
+                if same is None:
+                    omero_lost.begin_watch(self._context, session)
+                if same is False and not self._withdrawn:
+                    taken = omero_lost.withdraw(self._context, session)
+                    self._withdrawn = True
+                    _log.error(
+                        "OMERO was restored from an older dump: %d orders lost their proof", len(taken)
+                    )
+            if same and self._withdrawn:
+                self._withdrawn = False
+            if same:
+                omero_lost.go_on(self._context)
+        except FerryError as error:
+            _log.info("%s: %s", error.code, error.detail or error.title)
+
+    def clean(self, now: datetime) -> None:
+        """Unlink what was in quarantine long enough; drop what the tables need not keep."""
+        if self._next_cleaning is not None and now < self._next_cleaning:
+            return
+        self._next_cleaning = now + CLEANING
+        quarantine.expire(self._context, now)
+        if self._next_trim is None or now >= self._next_trim:
+            self._next_trim = now + TRIMMING
+            trimming.trim(self._context, now)
+
     def _due(self, now: datetime) -> list[str]:
         with self._context.store.read() as session:
             # Thousands of released orders are normal: only what decides is read.
@@ -89,6 +148,7 @@ class Releaser:
                 .where(Order.stage.in_([Stage.PROVEN, Stage.RELEASED]))
                 .order_by(Order.stage_since, Order.id)
             ).all()
+            covered = backup_stamps.covered_until(session)
         known = {order.id for order in orders}
         self._next_look = {key: at for key, at in self._next_look.items() if key in known}
         self._sightings = {key: at for key, at in self._sightings.items() if key in known}
@@ -97,6 +157,11 @@ class Releaser:
             # Reported since the last turn: the hour until the next look was meant for an order that rests.
             self._next_look.pop(order_id, None)
         self._freed = freed
+        if covered != self._covered:
+            self._covered = covered
+            for order in orders:
+                if order.stage == Stage.PROVEN:
+                    self._next_look.pop(order.id, None)
         due = []
         for order in orders:
             share = self._context.site.share(order.share)
@@ -104,9 +169,11 @@ class Releaser:
                 share is None
                 or order.proven_at is None
                 or order.proven_at + timedelta(days=share.hold_days) > now
+                or (share.require_backup and (covered is None or covered < order.proven_at))
             ):
                 continue
-            if self._next_look.get(order.id, now) <= now:
+            # One that lies further ahead than any can was noted before the clock was set back.
+            if not now < self._next_look.get(order.id, now) <= now + RECHECK:
                 due.append(order.id)
         return due[:AT_ONCE]
 
@@ -138,7 +205,7 @@ class Releaser:
             )
             store.audit(session, "bridge", "order.proof_lost", order.id, detail=text)
 
-    def _retire(self, order: Order, files: list[OrderFile], now: datetime) -> timedelta:
+    def _retire(self, order: Order, files: list[FileRow], now: datetime) -> timedelta:
         if any(file.freed_at is None and file.status == ReceiptStatus.PROVEN for file in files):
             return RECHECK
         seen = sight(self._context, order, now, self._runner)
@@ -151,5 +218,8 @@ class Releaser:
             # Something came back to that place: start over with this listing.
             self._sightings[order.id] = seen
             return self._apart
-        drop_links(self._context, order.id, first, seen, self._apart)
+        done = drop_links(self._context, order.id, first, seen, self._apart)
+        if done.lost:
+            # Staging holds the last copy of what OMERO lost: proving finds out why.
+            self._take_back(order, f"{done.lost[0]}: OMERO's file is gone or another one")
         return self._apart

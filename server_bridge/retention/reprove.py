@@ -8,7 +8,6 @@ not hours later, when the last one was read.
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,17 +18,20 @@ from sqlalchemy import or_, select, update
 
 from server_bridge.context import Context
 from server_bridge.contract import CommandKind, CommandRequest, Condition, ReceiptStatus, Stage
-from server_bridge.errors import Conflict, Unavailable
+from server_bridge.errors import Conflict
 from server_bridge.mover.durability import sync_filesystem
 from server_bridge.omero.paths import client_path
 from server_bridge.omero.proof import FileProblem, FileProof
 from server_bridge.omero.receipts import FilesetInfo, filesets_by_id
 from server_bridge.orders import commands, stages
 from server_bridge.orders.callers import Caller
+from server_bridge.orders.file_rows import FileRow
 from server_bridge.orders.models import ImportUnit, Order, OrderFile, utcnow
 from server_bridge.pipeline import reproof
+from server_bridge.pipeline.disks import require_disk
 from server_bridge.pipeline.places import OrderPlaces, places_of
 from server_bridge.pipeline.steps.proving import judge_files
+from server_bridge.staging import require_staging
 
 BATCH = 500
 CONTENT_CODES = frozenset({"content_differs", "unreadable", "changed_meanwhile"})
@@ -130,9 +132,10 @@ def prove_again(
     with context.omero.service() as session:
         filesets = filesets_by_id(session, [one.fileset_id for one in units if one.fileset_id is not None])
         managed = session.managed_repository
-    _require_disk(managed, "ManagedRepository")
+    require_disk(managed, "ManagedRepository")
     if any(one.freed_at is None for one in members):
-        _require_disk(context.site.staging_dir, "The staging folder")
+        require_disk(context.site.staging_dir, "The staging folder")
+        require_staging(context)
 
     def on_bytes(count: int) -> None:
         findings.bytes_read += count
@@ -160,37 +163,15 @@ def prove_again(
     return findings
 
 
-def _batches(members: Sequence[OrderFile]) -> Iterator[Sequence[OrderFile]]:
+def _batches(members: Sequence[FileRow]) -> Iterator[Sequence[FileRow]]:
     for start in range(0, len(members), BATCH):
         yield members[start : start + BATCH]
-
-
-def _require_disk(folder: Path, name: str) -> None:
-    """A disk that is not mounted is an outage; thousands of missing files are concluded from nothing.
-
-    Raises:
-        Unavailable: where the folder is missing or has nothing in it.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            empty = next(entries, None) is None
-        why = "is empty" if empty else ""
-    except OSError as error:
-        why = f"cannot be read ({error.strerror})"
-    if why:
-        raise Unavailable(
-            f"{name} {folder} {why}.",
-            code="disk_away",
-            title=f"{name} is away",
-            remedy="Mount it and prove again. Nothing was concluded. (Where it was lost for good: put any "
-            "file there first, so that it is not taken for an empty mount point.)",
-        )
 
 
 def _look(
     order: Order,
     units: Sequence[ImportUnit],
-    batch: Sequence[OrderFile],
+    batch: Sequence[FileRow],
     filesets: Mapping[int, FilesetInfo],
     places: OrderPlaces,
     content: bool,
@@ -221,13 +202,13 @@ def _look(
     return proofs, problems
 
 
-def _differs(file: OrderFile, proof: FileProof) -> bool:
+def _differs(file: FileRow, proof: FileProof) -> bool:
     """Whether the receipt has to be written anew. A device's number changes with every mount: it is noted
     with a new inode and never a reason by itself."""
     return (proof.inode, proof.rule) != (file.inode, file.rule)
 
 
-def _why(batch: Sequence[OrderFile], anew: Mapping[str, FileProof]) -> dict[str, str]:
+def _why(batch: Sequence[FileRow], anew: Mapping[str, FileProof]) -> dict[str, str]:
     return {
         one.path: f"inode {one.inode} became {anew[one.path].inode}"
         if one.inode != anew[one.path].inode

@@ -17,14 +17,17 @@ checkTarget        the server is asked for the linked file's size      the impor
 hash               the client's checksum                               the import command
 verifyUpload       before the hashes are handed over                   the import command
 wait               the hashes are accepted, the server imports         the import command
+queue              the hashes are accepted, the import finds no slot   the server
 step1 ... step5    the five steps of the import on the server          the server
+save36             a linked file of exactly 36 bytes is saved          the server
 output             the results are printed                             the import command
 =================  ==================================================  ==================
 
 Modes: ``fail`` raises there, ``kill`` ends the process that comes there with SIGKILL, ``delay:SECONDS``
-waits, ``wrong_hash`` (at ``hash``) reports a checksum that is not the file's.  ``match`` limits a fault to
-client paths (for ``anycall`` and ``login``: operation or user names) that contain it; ``count`` is how often
-it strikes, -1 for ever.
+waits, ``wrong_hash`` (at ``hash``) reports a checksum that is not the file's, ``rehash`` (at ``save36``)
+makes the server notice that the file is another one than its 36 bytes of check text.  ``match`` limits a
+fault to client paths (for ``anycall`` and ``login``: operation or user names) that contain it; ``count`` is
+how often it strikes, -1 for ever.
 """
 
 from __future__ import annotations
@@ -49,6 +52,8 @@ POINTS = (
     "hash",
     "verifyUpload",
     "wait",
+    "queue",
+    "save36",
     "step1",
     "step2",
     "step3",
@@ -67,7 +72,7 @@ def set_fault(data_dir: Path, point: str, mode: str, count: int = 1, match: str 
     """Arm a fault; raises ValueError for a point or a mode that nothing looks at."""
     if point not in POINTS and not point.startswith("server."):
         raise ValueError(f"no such fault point: {point}")
-    if mode not in ("fail", "kill", "wrong_hash") and not mode.startswith("delay:"):
+    if mode not in ("fail", "kill", "wrong_hash", "rehash") and not mode.startswith("delay:"):
         raise ValueError(f"no such fault mode: {mode}")
     if mode.startswith("delay:"):
         float(mode.partition(":")[2])

@@ -10,9 +10,9 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from types import FrameType
 from typing import IO, Any
 
@@ -219,17 +219,18 @@ def run_sandbox(
     empty: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT; raises SandboxError if it cannot start."""
-    ended = threading.Event()
+    # A handler runs between two instructions of the main thread, so an Event that this waits on may be locked
+    # by itself: seen as a sandbox that never ended. Putting into a SimpleQueue is safe at any instant.
+    ended: SimpleQueue[int] = SimpleQueue()
 
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        ended.set()
+    def end(number: int, _frame: FrameType | None) -> None:
+        ended.put(number)
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     sandbox = Sandbox(Options(data_dir.absolute(), host, ssl_port, tcp_port, managed, empty))
     print(banner(sandbox.ready), flush=True)  # noqa: T201 - the one line a person who starts it needs
-    while not ended.wait(1):
-        pass
+    ended.get()
     sandbox.stop()
 
 

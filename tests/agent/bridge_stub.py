@@ -73,6 +73,7 @@ class BridgeStub:
     """Token → (username, session id, grant key)."""
     ended: set[str] = field(default_factory=set)
     cursor: int = 0
+    database: str = ""
     session_seconds: float = 3600.0
     workstation_key: str = ""
     _lock: threading.Condition = field(default_factory=threading.Condition)
@@ -155,6 +156,21 @@ class BridgeStub:
             self.orders.clear()
             self.manifests.clear()
             self.cursor = 0
+
+    def restore(self, forgets: bool = True, **fields: Any) -> None:
+        """As `ferry-bridge restore` of an older backup does it: the feed goes on, and orders are behind.
+
+        With ``forgets=False`` the orders are there, as ``fields`` say.
+        """
+        with self._lock:
+            self.database = uuid.uuid4().hex
+            self.manifests.clear()
+            self.cursor += 100
+            if forgets:
+                self.orders.clear()
+            for order in self.orders.values():
+                order.update(fields, revision=1, _change=self.cursor)
+            self._lock.notify_all()
 
     def requests(self, method: str, ending: str) -> list[Seen]:
         """Requests of that method whose path ends so."""
@@ -256,7 +272,7 @@ class BridgeStub:
         while self.cursor <= after and (left := deadline - time.monotonic()) > 0:
             self._lock.wait(left)
         changed = [order for order in self.orders.values() if order["_change"] > after]
-        return {"cursor": self.cursor, "orders": changed}
+        return {"cursor": self.cursor, "orders": changed, "database": self.database}
 
     def _order(self, method: str, order_id: str, rest: list[str], seen: Seen) -> tuple[int, Json]:
         if method == "PUT" and not rest:

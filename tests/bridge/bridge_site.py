@@ -1,4 +1,4 @@
-"""A small site for tests: real files, real SQLite, one or two shares, nothing running."""
+"""A small site for tests: real files, a real database, one or two shares, nothing running."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from server_bridge.config import SiteConfig
 from server_bridge.context import open_store
 from server_bridge.orders.store import Store
+from tests import databases
 
 
 def make_site(top: Path, **more: Any) -> SiteConfig:
@@ -30,6 +31,7 @@ def make_site(top: Path, **more: Any) -> SiteConfig:
         "contact": "the platform staff",
         "state_dir": str(top / "state"),
         "staging_dir": str(top / "staging"),
+        "database_url": databases.url_for(top),
         "staff": ("staff",),
         "omero": {
             "host": "127.0.0.1",

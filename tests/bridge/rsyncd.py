@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -69,7 +69,10 @@ class _Server:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        wait_until(lambda: _answers(self.port), f"{type(self).__name__} listens: see {self.log}")
+        wait_until(self._listens, f"{type(self).__name__} listens: see {self.log}", seconds=60)
+
+    def _listens(self) -> bool:
+        return _answers(self.port)
 
     @property
     def pid(self) -> int:
@@ -150,11 +153,19 @@ class RsyncDaemon(_Server):
         refused: str = REFUSED,
         rsync: str = "rsync",
         greeting: str = "",
+        address: str = "127.0.0.1",
+        before: Sequence[str] = (),
+        arguments: Sequence[str] = (),
     ) -> None:
+        """``before`` is written before the daemon's command (it then lives in a namespace, or under strace),
+        and ``address`` is where it listens there."""
         super().__init__()
         tmp.mkdir(parents=True, exist_ok=True)
         self.tmp = tmp
         self.rsync = rsync
+        self.address = address
+        self.before = list(before)
+        self.arguments = list(arguments)
         self.port = free_port()
         self.log = tmp / "rsyncd.log"
         self.module_path = module_path
@@ -178,6 +189,13 @@ class RsyncDaemon(_Server):
             f"path = {module_path / 'not mounted'}\nread only = yes\n"
         )
 
+    def _listens(self) -> bool:
+        if self.address == "127.0.0.1":
+            return super()._listens()
+        # Nobody out here reaches it: its own table of sockets says it (state 0A is LISTEN).
+        table = Path(f"/proc/{self.pid}/net/tcp")
+        return f":{self.port:04X} 00000000:0000 0A" in table.read_text() if table.exists() else False
+
     @staticmethod
     def _secret(path: Path, text: str) -> None:
         path.write_text(text)
@@ -185,8 +203,8 @@ class RsyncDaemon(_Server):
 
     def _command(self) -> list[str]:
         return [
-            self.rsync, "--daemon", "--no-detach", "--address=127.0.0.1", f"--port={self.port}",
-            f"--config={self.config}",
+            *self.before, self.rsync, "--daemon", "--no-detach", f"--address={self.address}",
+            f"--port={self.port}", f"--config={self.config}", *self.arguments,
         ]  # fmt: skip
 
     def source(self, *, module: str = "acq", subpath: str = ".", password: str | None = None) -> DaemonSource:
@@ -195,7 +213,7 @@ class RsyncDaemon(_Server):
         if password is not None:
             password_file = self.tmp / "other.pass"
             self._secret(password_file, password + "\n")
-        return DaemonSource("127.0.0.1", module, self.port, self.user, password_file, subpath)
+        return DaemonSource(self.address, module, self.port, self.user, password_file, subpath)
 
 
 class LoopbackSshd(_Server):

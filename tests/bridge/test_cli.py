@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from server_bridge.cli import app
-from server_bridge.config import HttpConfig, SiteConfig
+from server_bridge.config import HttpConfig, SiteConfig, is_loopback
 from server_bridge.contract import (
     AcquisitionKind,
     OrderIntent,
@@ -27,8 +27,9 @@ from server_bridge.contract import (
     WorkstationRegistration,
 )
 from server_bridge.errors import ConfigurationError
-from server_bridge.operations import check_config, release_list
-from server_bridge.operations.serve import is_loopback, require_safe_listening, serve_lock
+from server_bridge.mover.staging_disk import StagingUnlinkable
+from server_bridge.operations import check_config, release_formats
+from server_bridge.operations.serve import require_safe_listening, serve_lock
 from server_bridge.orders import intake, workstations
 from server_bridge.orders.callers import Caller
 from server_bridge.orders.models import AuditEntry, utcnow
@@ -67,6 +68,7 @@ name = "{site.name}"
 contact = "{site.contact}"
 state_dir = "{site.state_dir}"
 staging_dir = "{site.staging_dir}"
+database_url = "{site.database_url}"
 staff = ["staff"]
 [omero]
 host = "127.0.0.1"
@@ -313,7 +315,7 @@ def test_the_script_deletes_what_is_unchanged_and_nothing_else(tmp_path: Path) -
     (tmp_path / "link.tif").unlink()
     (tmp_path / "link.tif").symlink_to("other.tif")
     (tmp_path / "other.tif").write_bytes(b"1")
-    done = run_script(release_list.as_script([found], 2), tmp_path)
+    done = run_script("".join(release_formats.as_script([found], 2)), tmp_path)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a b", "changed.tif", "link.tif", "other.tif"]
     assert not list((tmp_path / "a b").iterdir())
@@ -323,21 +325,21 @@ def test_the_script_deletes_what_is_unchanged_and_nothing_else(tmp_path: Path) -
 def test_the_script_keeps_a_file_of_the_same_size_and_another_time(tmp_path: Path) -> None:
     found = release(tmp_path, {"a.tif": b"1234"})
     os.utime(tmp_path / "a.tif", (1, 1))
-    run_script(release_list.as_script([found], 2), tmp_path)
+    run_script("".join(release_formats.as_script([found], 2)), tmp_path)
     assert (tmp_path / "a.tif").exists()
 
 
 def test_an_old_script_does_nothing(tmp_path: Path) -> None:
     found = release(tmp_path, {"a.tif": b"1234"}, seconds=-1)
-    done = run_script(release_list.as_script([found], 2), tmp_path)
+    done = run_script("".join(release_formats.as_script([found], 2)), tmp_path)
     assert (done.returncode, (tmp_path / "a.tif").exists()) == (75, True)
-    assert run_script(release_list.as_script([], 2), tmp_path).returncode == 0
+    assert run_script("".join(release_formats.as_script([], 2)), tmp_path).returncode == 0
 
 
 def test_lists_as_nul_and_csv(tmp_path: Path) -> None:
     found = release(tmp_path, {"a,b.tif": b"1", 'c"\n.tif': b"22"})
-    assert release_list.as_nul([found]) == 'a,b.tif\0c"\n.tif\0'
-    rows = list(csv.DictReader(io.StringIO(release_list.as_csv([found]))))
+    assert "".join(release_formats.as_nul([found])) == 'a,b.tif\0c"\n.tif\0'
+    rows = list(csv.DictReader(io.StringIO("".join(release_formats.as_csv([found])))))
     assert [(row["path"], row["size_bytes"]) for row in rows] == [("a,b.tif", "1"), ('c"\n.tif', "2")]
 
 
@@ -359,7 +361,7 @@ def test_two_mounts_are_explained(tmp_path: Path) -> None:
     managed = elsewhere / f"ferry-test-{uuid.uuid4().hex}"
     managed.mkdir()
     try:
-        with pytest.raises(ConfigurationError) as caught:
+        with pytest.raises(StagingUnlinkable) as caught:
             check_config.trial_link(tmp_path, managed)
         assert "EXDEV" in caught.value.detail
         assert "one mount point" in caught.value.remedy
@@ -373,9 +375,9 @@ def test_a_managed_repository_that_may_not_be_written_or_is_away(tmp_path: Path)
     closed.mkdir(mode=0o500)
     staging = tmp_path / "staging"
     staging.mkdir()
-    with pytest.raises(ConfigurationError, match="may not link"):
+    with pytest.raises(StagingUnlinkable, match="may not link"):
         check_config.trial_link(staging, closed)
-    with pytest.raises(ConfigurationError, match="not where it should be"):
+    with pytest.raises(StagingUnlinkable, match="not where it should be"):
         check_config.trial_link(staging, tmp_path / "away")
     assert not list(staging.iterdir())
 

@@ -33,7 +33,10 @@ NO_ORDERS_REASON = {
     "stopped",  # the bridge ends; the order goes back into its queue
     "not_released",  # an answer to a report of deleted files, docs/api.md
     "no_unit",  # told inside of proof_lost
-    "disk_away",  # `ferry-bridge prove` ends with it and concludes nothing
+    "not_in_quarantine",  # answers of `ferry-bridge quarantine`, `staging` and `releases`
+    "already_imported",
+    "order_lives",
+    "deletion_is_agents",
 }
 
 
@@ -93,6 +96,7 @@ SECTIONS = {
     "http": "[http]",
     "omero": "[omero]",
     "limits": "[limits]",
+    "mail": "[mail]",
     "shares": "[[shares]]",
     "shares.rule": "[shares.rule]",
     "shares.patterns": "[shares.patterns]",
@@ -143,7 +147,7 @@ def reason_codes() -> set[str]:
     found |= {row[2] for row in verdict._TEXTS} | {row[1] for row in verdict._CODES.values()}
     found |= set(verdict._FILE_REASONS) | {known.code for known in import_failures._KNOWN}
     # Said by a dictionary's default, and by an error of the site file met in the middle of a step.
-    found |= {"rsync_unknown", "configuration"} | set(backoff.OUTAGES)
+    found |= {"rsync_unknown", "configuration"} | backoff.OUTAGES | backoff.SITE_FAULTS
     return found - NO_ORDERS_REASON
 
 
@@ -158,13 +162,22 @@ def test_every_reason_on_an_order_says_what_to_do() -> None:
     known = reason_codes()
     assert len(known) > 60
     assert known - documented == set()
-    elsewhere = {"writing"}  # server_bridge/orders: a reason without a failure
+    # server_bridge/orders: reasons without a failure, one that is told per person, and refusals that stand on
+    # an order without an agent
+    elsewhere = {
+        "writing",
+        "watching",
+        "backup_missing",
+        "person_deactivated",
+        "already_imported",
+        "manifest_too_large",
+    }
     assert documented - known - elsewhere == set(), "documented, and the bridge never says it"
 
 
 def test_outages_are_told_apart() -> None:
     waits = BRIDGE.split("### It waits and goes on by itself", 1)[1].split("\n### ", 1)[0]
-    missing = {code for code in backoff.OUTAGES if f"`{code}`" not in waits}
+    missing = {code for code in backoff.OUTAGES | backoff.SITE_FAULTS if f"`{code}`" not in waits}
     assert missing == set()
 
 
@@ -201,7 +214,7 @@ def test_the_sample_of_a_workstation_names_every_setting_and_fits() -> None:
 
 def test_the_sample_site_names_every_section() -> None:
     text = (ROOT / "resources" / "site.example.toml").read_text(encoding="utf-8")
-    for section in ("http", "omero", "limits", "shares.rule", "shares.patterns", "shares.source"):
+    for section in ("http", "omero", "limits", "mail", "shares.rule", "shares.patterns", "shares.source"):
         assert f"\n[{section}]\n" in text
     for kind in ("daemon", "ssh", "path"):
         assert f'\nkind = "{kind}"\n' in text

@@ -33,6 +33,13 @@ class OmeroContent:
     files: list[OmeroFile] = field(default_factory=list)
     images_by_fileset: dict[int, int] = field(default_factory=dict)
     fileset_ids: set[int] = field(default_factory=set)
+    finished_uploads: set[int] = field(default_factory=set)
+    """Filesets of which OMERO has all files: what becomes of them is no longer up to a client."""
+
+    @property
+    def without_images(self) -> set[int]:
+        """Filesets that no image belongs to."""
+        return self.fileset_ids - set(self.images_by_fileset)
 
 
 @contextmanager
@@ -88,4 +95,21 @@ def everything(host: str, port: int, user: str, password: str) -> OmeroContent:
             "select fs.id, count(i) from Image i join i.fileset fs group by fs.id", parameters, ALL_GROUPS
         ):
             found.images_by_fileset[int(unwrap(row[0]))] = int(unwrap(row[1]))
+        found.finished_uploads = _finished_uploads(query, parameters)
         return found
+
+
+def _finished_uploads(query: Any, parameters: Any) -> set[int]:
+    fileset_of = {
+        int(unwrap(row[1])): int(unwrap(row[0]))
+        for row in query.projection(
+            "select l.parent.id, l.child.id from FilesetJobLink l", parameters, ALL_GROUPS
+        )
+    }
+    return {
+        fileset_of[int(unwrap(row[0]))]
+        for row in query.projection(
+            "select j.id, s.value from UploadJob j join j.status s", parameters, ALL_GROUPS
+        )
+        if unwrap(row[1]) == "Finished" and int(unwrap(row[0])) in fileset_of
+    }

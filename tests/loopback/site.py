@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests import databases
 from tests.loopback.processes import Program, SiteError, answers, free_port, healthy, python_module
 
 SHARE = "scope1"
@@ -27,6 +28,7 @@ class LoopbackSite:
     quiet_seconds: float = 3.0
     deletion: str = "agent"
     database_url: str = ""
+    """Empty: what the run's tests work on, and that is SQLite where nobody says otherwise."""
     omero_host: str = "127.0.0.1"
     retry_base_seconds: float = 1.0
     source_lines: tuple[str, ...] = ()
@@ -100,6 +102,7 @@ class LoopbackSite:
         """Make the folders, the marker and the secrets."""
         for folder in (self.top, self.buffer, self.staging, self.state, self.omero_data, self.top / "logs"):
             folder.mkdir(parents=True, exist_ok=True)
+        self.database_url = self.database_url or databases.url_for(self.top)
         self.staging.chmod(0o2770)
         self.state.chmod(0o700)
         (self.buffer / MARKER).touch()

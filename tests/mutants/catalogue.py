@@ -18,6 +18,9 @@ class Mutant:
 
 STORY = "tests/bridge/pipeline/test_order_to_proof.py::test_one_file_is_proven_with_every_fact"
 
+POWER = "tests/faults/test_power_loss.py"
+MACHINE = "tests/bridge/promises/test_machine.py"
+
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="hard-link-replaced-by-copy",
@@ -55,10 +58,10 @@ MUTANTS: tuple[Mutant, ...] = (
         name="bit-flipped-in-staging",
         promise="the bytes in OMERO are the bytes that were read from the buffer",
         file="server_bridge/pipeline/steps/importing.py",
-        before="        self._require_staged(unit)\n        self._note_importing(unit)\n",
-        after="        self._require_staged(unit)\n"
+        before="        attempt, book = self._attempt, self._book\n        book.importing(units)\n",
+        after="        attempt, book = self._attempt, self._book\n"
         "        import os\n"
-        "        for file in self._members[unit.index]:\n"
+        "        for file in [file for unit in units for file in book.members(unit)]:\n"
         "            path = self._places.staged(file.path)\n"
         "            before = path.stat()\n"
         "            path.chmod(0o640)\n"
@@ -67,7 +70,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "            path.write_bytes(data)\n"
         "            path.chmod(0o440)\n"
         "            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))\n"
-        "        self._note_importing(unit)\n",
+        "        book.importing(units)\n",
         tests=(STORY,),
     ),
     Mutant(
@@ -79,5 +82,46 @@ MUTANTS: tuple[Mutant, ...] = (
         tests=(
             "tests/bridge/orders/test_commands.py::test_an_attempt_that_lost_its_order_can_write_nothing",
         ),
+    ),
+    Mutant(
+        name="omeros-own-work-not-awaited",
+        promise="what OMERO still imports is not imported a second time",
+        file="server_bridge/pipeline/unit_rules.py",
+        before="        and fileset.upload_finished is not False\n",
+        after="        and fileset.upload_finished is None\n",
+        tests=(MACHINE,),
+    ),
+    Mutant(
+        name="released-on-an-old-receipt",
+        promise="nothing on the buffer goes without a re-check at that moment",
+        file="server_bridge/retention/guard.py",
+        before="    if facts.problems:\n",
+        after="    if facts.problems and facts.stage is Stage.RETIRED:\n",
+        tests=(MACHINE,),
+    ),
+    Mutant(
+        name="place-taken-unnoticed",
+        promise="one live order per place",
+        file="server_bridge/orders/places.py",
+        before="    found = _overlapping(session, share, path, HOLD_PLACE, order_id)\n",
+        after="    found = [one for one in _overlapping(session, share, path, HOLD_PLACE, order_id)"
+        " if session.get_one(Order, one).path == path]\n",
+        tests=(MACHINE,),
+    ),
+    Mutant(
+        name="commit-not-on-the-disk",
+        promise="an order that was answered survives a power loss",
+        file="server_bridge/orders/database.py",
+        before='cursor.execute("PRAGMA synchronous=FULL")',
+        after='cursor.execute("PRAGMA synchronous=NORMAL")',
+        tests=(POWER,),
+    ),
+    Mutant(
+        name="digest-before-the-disk-has-the-file",
+        promise="what the table says is staged survives a power loss",
+        file="server_bridge/pipeline/steps/pulling.py",
+        before="        sync_filesystem(attempt.places.staging)\n        now = utcnow()",
+        after="        now = utcnow()",
+        tests=(POWER,),
     ),
 )

@@ -1,1 +1,1 @@
-"""Numbered schema revisions, applied by :func:`server_bridge.orders.database.migrate`."""
+"""Numbered schema revisions, applied by :func:`server_bridge.orders.migrating.migrate`."""

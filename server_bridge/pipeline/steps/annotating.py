@@ -10,7 +10,7 @@ from sqlalchemy import delete
 from server_bridge.contract import Condition, OrderResult, Stage
 from server_bridge.human import version
 from server_bridge.omero.annotate import Provenance, annotate
-from server_bridge.orders import stages
+from server_bridge.orders import notices, stages
 from server_bridge.orders.models import ImportUnit, Order, OrderProgress, Workstation, utcnow
 from server_bridge.pipeline.attempt import Attempt, Finished
 
@@ -27,7 +27,7 @@ def run(attempt: Attempt) -> None:
     provenance = _provenance(attempt, order)
     plates = [plate for unit in units for plate in unit.plate_ids]
     images = [image for unit in units if not unit.plate_ids for image in unit.image_ids]
-    with attempt.context.omero.as_person(order.person, target.group_id) as session:
+    with attempt.context.omero.as_person(_writer(attempt, order), target.group_id) as session:
         # On plates where there are plates, on images otherwise; one order may hold both.
         if plates:
             annotate(session, [], plates, target, provenance)
@@ -35,6 +35,16 @@ def run(attempt: Attempt) -> None:
             annotate(session, images, [], target, provenance)
     attempt.check()
     _finish(attempt, result_of(order, units, attempt.context.site.omero.webclient_url))
+
+
+def _writer(attempt: Attempt, order: Order) -> str:
+    """As whom to annotate: whose data it is. Who took the order over does it where OMERO lets that person in
+    no more (an owner of the group may annotate others' data there, unless the group is private)."""
+    with attempt.context.store.read() as session:
+        asked = notices.asked_person(session, order)
+    if asked != order.person and attempt.context.omero.person(order.person) is None:
+        return asked
+    return order.person
 
 
 def _provenance(attempt: Attempt, order: Order) -> Provenance:

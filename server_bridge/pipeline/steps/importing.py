@@ -4,34 +4,36 @@ Look first, always: whatever an exit code, a log line or our own table says, OME
 whether a unit is there. The order's lock is held for the whole step; taking it ends every importer that a
 dead bridge left running, so what OMERO shows then can only change by its own server, never by another
 client of ours. From here on rsync never touches the order's staging.
+
+Many units share one run of the importer (`pipeline.import_batches`). One that fails neither hides nor blocks
+the others: they are imported, it is tried again alone, and its own explanation is what the order says. What
+fails for a reason that is not the unit's (OMERO away, place gone, disk full) ends the attempt at once.
 """
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from server_bridge.contract import Stage
-from server_bridge.errors import FerryError, NeedsAttention, StepFailed, TransientFailure
-from server_bridge.mover import staging
-from server_bridge.omero.importer import ImportRun, ImportStep, explain, run_import
-from server_bridge.omero.paths import client_path
-from server_bridge.omero.receipts import FilesetInfo, filesets_by_client_path, remove_debris
-from server_bridge.orders.models import ImportUnit, OrderFile, utcnow
+from server_bridge.errors import NeedsAttention, StepFailed
+from server_bridge.omero.import_failures import OF_THE_UNIT, check_sized
+from server_bridge.omero.importer import ImportRun, ImportStep, StepKind, UnitLog, explain, run_import
+from server_bridge.omero.receipts import FilesetInfo
+from server_bridge.orders.models import ImportUnit
 from server_bridge.pipeline.attempt import Attempt
+from server_bridge.pipeline.import_batches import may_share, plan
+from server_bridge.pipeline.steps.staged import require_as_pulled
+from server_bridge.pipeline.steps.unit_book import UnitBook
 from server_bridge.pipeline.steps.units import ensure_units
-from server_bridge.pipeline.unit_rules import UnitAction, decide, may_still_import
+from server_bridge.pipeline.steps.units_in_omero import UnitsInOmero
+from server_bridge.pipeline.unit_rules import may_still_import
 from server_bridge.processes.run_lock import RunLock
 
-PENDING, IMPORTING, IMPORTED = "pending", "importing", "imported"
-SETTLE_SECONDS = 20.0
-"""After a client's end OMERO may still be writing images: how long an attempt waits for them itself."""
-_SETTLE_POLL = 0.5
-_SERVER_SAID_NO = ("failure response on import", "internal_exception", "import-")
-"""[infer] Words of the server's own failure report, as the importer prints it: no image will come."""
+MOST_FAILURES = 3
+"""Failures in a row, in one run or of runs of one unit, after which it is not the units that fail."""
+_MOST_FRUITLESS_RUNS = 2
+"""Shared runs in a row that brought nothing."""
 
 
 def run(attempt: Attempt) -> None:
@@ -46,263 +48,261 @@ def run(attempt: Attempt) -> None:
         attempt.check()
         units = ensure_units(attempt, lock)
         files = attempt.context.store.files(attempt.order_id)
-        importer = _Importer(attempt, lock, units, files)
-        for unit in units:
-            if unit.state != IMPORTED:
-                importer.bring(unit)
+        _Importing(attempt, lock, UnitBook(attempt, units, files)).bring_all()
     attempt.advance(Stage.PROVING, f"{len(units)} import units are in OMERO", keep_running=True)
 
 
-def sha1_of(path: Path) -> str:
-    """SHA-1 of a file, read now. Only where an earlier import of it was refuted by its hash."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha1").hexdigest()
+class _Importing:
+    """Brings the units of an order into OMERO."""
 
-
-def _server_failed(done: ImportRun) -> bool:
-    said = f"{done.last_error}\n{done.output}".lower()
-    return done.ended == "exited" and done.returncode != 0 and any(word in said for word in _SERVER_SAID_NO)
-
-
-class _Importer:
-    """Brings one unit after the other into OMERO."""
-
-    def __init__(
-        self, attempt: Attempt, lock: RunLock, units: Sequence[ImportUnit], files: Sequence[OrderFile]
-    ) -> None:
+    def __init__(self, attempt: Attempt, lock: RunLock, book: UnitBook) -> None:
         self._attempt = attempt
         self._lock = lock
-        self._units = units
+        self._book = book
         self._order = attempt.order
         self._target = attempt.target
         self._places = attempt.places
-        self._members: dict[int, list[OrderFile]] = {unit.index: [] for unit in units}
-        for file in files:
-            if file.unit is not None:
-                self._members[file.unit].append(file)
-        self._done = sum(1 for unit in units if unit.state == IMPORTED)
-        self._looked: Mapping[str, tuple[FilesetInfo, ...]] | None = None
+        self._in_omero = UnitsInOmero(attempt, lock, book)
+        self._failed = self._in_omero.failed
+        self._most_failures = MOST_FAILURES
 
-    def bring(self, unit: ImportUnit) -> None:
-        """Look, decide, act, until the unit is in OMERO.
+    def bring_all(self) -> None:
+        """Look, decide, act, until every unit is in OMERO.
 
         Raises:
             StepFailed, StaleAttempt, Stopping.
         """
-        attempt = self._attempt
-        tried = False
-        waited_from = time.monotonic()
+        for index, reason in self._book.untold().items():
+            self._failed[index] = NeedsAttention(
+                reason.detail, code=reason.code, title=reason.title, remedy=reason.remedy
+            )
         while True:
-            attempt.check()
-            # One query serves the first look at all units; after an action of ours each look is fresh.
-            found = self._first_look(unit) if not tried else self._look([unit.client_path])[unit.client_path]
-            decision = decide(
-                found,
-                person=self._order.person,
-                group_id=self._target.group_id,
-                failed_fileset_id=unit.fileset_id,
-            )
-            if decision.action is UnitAction.ADOPT and decision.fileset is not None:
-                self._note_imported(unit, decision.fileset)
-                return
-            if decision.action is UnitAction.WAIT and decision.fileset is not None:
-                tried = True
-                patience = min(SETTLE_SECONDS, attempt.context.site.omero.import_stall_seconds)
-                if time.monotonic() - waited_from > patience:
-                    raise self._still_working(decision.fileset)
-                attempt.stop.wait(_SETTLE_POLL)
-                continue
-            if decision.action is UnitAction.REMOVE and decision.fileset is not None:
-                if not tried:
-                    # The client is gone, its last call may still be on its way through the server.
-                    tried = True
-                    attempt.stop.wait(_SETTLE_POLL)
-                    continue
-                self._remove(decision.fileset)
-                continue
-            self._import(unit)
-            tried = True
-            waited_from = time.monotonic()
+            todo = self._in_omero.ready(self._in_omero.open())
+            if not todo and not self._in_omero.waiting:
+                break
+            go_on = self._bring(todo)
+            self._in_omero.settle()
+            if not go_on:
+                break
+        if self._failed:
+            raise self._first_failure()
 
-    # --- looking --------------------------------------------------------------------------------------
-
-    def _look(self, client_paths: Sequence[str]) -> Mapping[str, tuple[FilesetInfo, ...]]:
-        with self._attempt.context.omero.service() as session:
-            return filesets_by_client_path(session, client_paths)
-
-    def _first_look(self, unit: ImportUnit) -> tuple[FilesetInfo, ...]:
-        if self._looked is None:
-            self._looked = self._look([unit.client_path for unit in self._units if unit.state != IMPORTED])
-        return self._looked[unit.client_path]
-
-    def _still_working(self, fileset: FilesetInfo) -> StepFailed:
-        limit = self._attempt.context.site.omero.import_stall_seconds
-        since = None if self._attempt.progressed else self._attempt.waiting_since("omero_busy")
-        if since is not None and (utcnow() - since).total_seconds() > limit:
-            return NeedsAttention(
-                f"Fileset {fileset.fileset_id} has all its files and no image after {limit:.0f} s.",
-                code="import_unfinished",
-                title="OMERO does not finish the import",
-                remedy=f"The OMERO administrator looks at the import log (omero fs logfile "
-                f"Fileset:{fileset.fileset_id}); after deleting that fileset in OMERO, retry.",
-            )
-        return TransientFailure(
-            f"Fileset {fileset.fileset_id} has all its files; OMERO has not made its images yet.",
-            code="omero_busy",
-            title="OMERO is working on the import",
-            remedy="Nothing to do: the bridge looks again.",
+    def _first_failure(self) -> StepFailed:
+        """The first unit's failure; one for a person comes before one that passes by itself."""
+        first = min(
+            self._failed, key=lambda index: (not isinstance(self._failed[index], NeedsAttention), index)
         )
+        error = self._failed[first]
+        if len(self._failed) > 1:
+            others = len(self._failed) - 1
+            error.detail = (
+                f"{error.detail} ({others} more {'unit' if others == 1 else 'units'} failed)".strip()
+            )
+        return error
 
     # --- acting ---------------------------------------------------------------------------------------
 
-    def _remove(self, fileset: FilesetInfo) -> None:
-        """Promise 8: the one thing we delete in OMERO. The conditions are checked again where it is done."""
-        paths = [client_path(str(self._places.staged(file.path))) for file in self._all_files()]
-        with self._attempt.context.omero.as_person(self._order.person, self._target.group_id) as session:
-            remove_debris(session, fileset.fileset_id, paths, self._lock)
-        store = self._attempt.context.store
-        with store.attempt_write(self._order.id, self._attempt.number) as (session_, order):
-            text = f"fileset {fileset.fileset_id}, left by an import that broke off, was removed from OMERO"
-            store.event(session_, order, "bridge", text)
-            store.audit(session_, "bridge", "omero.remove_debris", order.id, fileset_id=fileset.fileset_id)
+    def _bring(self, units: Sequence[ImportUnit]) -> bool:
+        """Import units that are not in OMERO: in shared runs, then alone. Returns whether to go on with
+        what is left: not where one after the other failed.
 
-    def _all_files(self) -> list[OrderFile]:
-        return [file for files in self._members.values() for file in files]
+        Raises:
+            StepFailed: for what is not a unit's own failure.
+        """
+        failures = 0
+        for unit in self._share(units):
+            before = len(self._failed)
+            for ready in self._in_omero.ready([unit]):
+                self._alone(ready)
+            failures = failures + 1 if len(self._failed) > before else 0
+            if failures >= MOST_FAILURES:
+                return False
+        return True
 
-    def _import(self, unit: ImportUnit) -> None:
-        self._require_staged(unit)
-        self._note_importing(unit)
-        attempt, site = self._attempt, self._attempt.context.site
-        self._report(0, last=True)
+    def _share(self, units: Sequence[ImportUnit]) -> list[ImportUnit]:
+        """Import what may share a run. Returns what is to be tried alone: what may not, and what failed."""
+        by_index = {unit.index: unit for unit in units}
+        candidates = [self._book.candidate(unit) for unit in units]
+        alone = [by_index[run[0].index] for run in plan(candidates) if not may_share(run[0])]
+        left = [one for one in candidates if may_share(one)]
+        fruitless = runs = 0
+        while len(left) > 1 and fruitless < _MOST_FRUITLESS_RUNS:
+            batch = plan(left)[0]
+            sharing = [by_index[one.index] for one in batch]
+            before = self._in_omero.settled
+            if runs:
+                # The run before may have been torn in the middle of one of them.
+                sharing = self._in_omero.ready(sharing)
+            failed, untried = self._together(sharing)
+            runs += 1
+            if self._in_omero.settled > before:
+                fruitless = 0
+            else:
+                fruitless += 1
+                if not failed:
+                    # Nothing was said about any of them: one goes alone, so that this comes to an end.
+                    failed, untried = untried[:1], untried[1:]
+            alone += failed
+            left = [one for one in batch if by_index[one.index] in untried] + left[len(batch) :]
+        if len(left) == 1:
+            alone.append(by_index[left[0].index])
+        return alone
+
+    def _together(self, units: Sequence[ImportUnit]) -> tuple[list[ImportUnit], list[ImportUnit]]:
+        """One run for all of them. Returns (those that failed, those it did not come to); what OMERO refused
+        for good is noted and in neither.
+
+        Raises:
+            StepFailed: for what is not a unit's own failure.
+        """
+        units = [unit for unit in units if self._is_staged(unit)]
+        if not units:
+            return [], []
+        done, found = self._run(units)
+        failed: list[ImportUnit] = []
+        untried: list[ImportUnit] = []
+        for unit in units:
+            said = done.units[self._book.main(unit)]
+            held = found[unit.client_path]
+            working = may_still_import(held, unit.fileset_id)
+            if any(fileset.complete for fileset in held) or (working and not said.refused):
+                continue
+            error = explain(2, "exited", said.last_error, said.text)
+            if working:
+                self._note_refused(unit, error, working[-1].fileset_id)
+            elif said.failed:
+                if error.code not in OF_THE_UNIT:
+                    raise error
+                failed.append(unit)
+            else:
+                untried.append(unit)
+        if len(untried) == len(units) and done.ended in ("exited", "given up"):
+            error = explain(done.returncode, "exited", done.last_error, done.output)
+            if error.code not in OF_THE_UNIT:
+                raise error
+        elif done.ended in ("stalled", "overtime"):
+            raise explain(done.returncode, done.ended, done.last_error, done.output)
+        return failed, untried
+
+    def _alone(self, unit: ImportUnit) -> None:
+        """A run of its own, so that whatever is said is about this unit.
+
+        Raises:
+            StepFailed: for what is not the unit's own failure.
+        """
+        if not self._is_staged(unit):
+            return
+        done, found = self._run([unit])
+        held = found[unit.client_path]
+        # What an earlier try left is none of this one's: waiting for it would never end.
+        working = may_still_import(held, unit.fileset_id)
+        if any(fileset.complete for fileset in held) or (working and not done.refused):
+            return
+        error = explain(done.returncode, done.ended, done.last_error, done.output)
+        if working:
+            self._note_refused(unit, error, working[-1].fileset_id)
+            return
+        if error.code == "checksum_mismatch" and self._book.has_check_sized(unit):
+            error = check_sized(error.detail)
+        if error.code not in OF_THE_UNIT:
+            raise error
+        self._note_failed(unit, error, None)
+
+    def _run(self, units: Sequence[ImportUnit]) -> tuple[ImportRun, Mapping[str, tuple[FilesetInfo, ...]]]:
+        """Run the importer, then look; what is in OMERO is taken, what OMERO works on is noted."""
+        attempt, book = self._attempt, self._book
+        book.importing(units)
+        book.report(0, last=True)
         kind = self._target.kind.value.capitalize()
         with attempt.context.omero.as_person(self._order.person, self._target.group_id) as session:
             done = run_import(
-                site.omero,
+                attempt.context.site.omero,
                 session.key,
                 f"{kind}:{self._target.container_id}",
-                self._places.staged(unit.main_path),
+                [Path(book.main(unit)) for unit in units],
                 self._order.id,
                 attempt.number,
                 username=self._order.person,
                 runner=attempt.runner,
-                on_step=self._on_step,
+                main_of=book.main_of(units),
+                most_failures=self._most_failures,
+                on_step=_Steps(book),
                 stop_event=attempt.stop,
                 lock=self._lock,
                 output_path=self._places.output(attempt.number, "import"),
             )
         attempt.check()
-        found = self._look([unit.client_path])[unit.client_path]
-        if done.returncode != 0 and any(fileset.complete for fileset in found):
-            self._note_complaint(done)
-        if any(fileset.complete for fileset in found):
-            return
-        # What an earlier try left is none of this one's: waiting for it would never end.
-        working = may_still_import(found, unit.fileset_id)
-        if working and not _server_failed(done):
-            return  # the server still makes the images: the next look says so
-        raise self._explained(unit, done, working[-1].fileset_id if working else None)
+        found = self._in_omero.look(units)
+        there: dict[int, FilesetInfo] = {}
+        nowhere: list[ImportUnit] = []
+        complained: dict[str, UnitLog] = {}
+        for unit in units:
+            said = done.units[book.main(unit)]
+            held = found[unit.client_path]
+            if any(fileset.complete for fileset in held):
+                decision = self._in_omero.decide(unit, held)
+                if decision is not None and decision.fileset is not None:
+                    there[unit.index] = decision.fileset
+                    complained |= {unit.main_path: said} if said.last_error else {}
+            elif (working := may_still_import(held, unit.fileset_id)) and not (
+                said.refused or (len(units) == 1 and done.refused)
+            ):
+                self._in_omero.waiting[unit.index] = working[0]
+            else:
+                nowhere.append(unit)
+        book.imported(there)
+        book.put_back(nowhere)
+        self._note_complaints(complained)
+        return done, found
 
-    def _note_complaint(self, done: ImportRun) -> None:
-        """OMERO made the images and a later step failed (thumbnails, minimum and maximum): the data
-        is there and will be proven or not; what was said must not be lost."""
-        store = self._attempt.context.store
-        with store.attempt_write(self._order.id, self._attempt.number) as (session, order):
-            said = done.last_error or f"exit code {done.returncode}"
-            store.event(session, order, "bridge", f"the images are in OMERO; its importer complained: {said}")
-
-    def _explained(self, unit: ImportUnit, done: ImportRun, failed_fileset_id: int | None) -> StepFailed:
-        """Why there are no images. Nothing in OMERO and an exit code of 0 is a failure, too."""
-        error = explain(done.returncode, done.ended, done.last_error, done.output)
-        if failed_fileset_id is not None:
-            # OMERO has everything and said that it cannot import it: another try would leave another fileset.
-            error = NeedsAttention(
-                error.detail or done.last_error,
-                code=error.code,
-                title=error.title,
-                remedy=f"{error.remedy} The fileset {failed_fileset_id} without images stays in OMERO "
-                f"until an "
-                "administrator deletes it.".strip(),
-            )
-        self._note_failed(unit, error, failed_fileset_id)
-        return error
-
-    def _require_staged(self, unit: ImportUnit) -> None:
-        """The unit's files lie in staging as they were pulled.
-
-        Their bytes are not read again here: a flipped bit is found after the import, where the hash that
-        OMERO computed must equal the one that rsync computed. Reading every byte once more would cost as
-        much as the import itself, and would still not see what happens between it and the import.
-        """
-        for file in self._members[unit.index]:
-            path = self._places.staged(file.path)
-            if not staging.is_complete(path, file.size_bytes, int(file.source_mtime_s or 0)):
-                raise NeedsAttention(
-                    f"{path} is not as it was pulled.",
-                    code="staged_changed",
-                    title="A staged file was changed or removed",
-                    remedy="Staff find out who writes into staging. The data on the buffer is untouched: "
-                    "cancel "
-                    "the order and order the acquisition again.",
-                )
-            if unit.error and unit.error.get("code") == "hash_differs" and sha1_of(path) != file.sha1:
-                raise NeedsAttention(
-                    f"{path} no longer has the SHA-1 it was pulled with.",
-                    code="staged_damaged",
-                    title="A staged file was damaged on the bridge's disk",
-                    remedy="Staff check the staging disk. The data on the buffer is untouched: cancel the "
-                    "order "
-                    "and order the acquisition again.",
-                )
+    def _is_staged(self, unit: ImportUnit) -> bool:
+        try:
+            require_as_pulled(unit, self._book.members(unit), self._places)
+        except NeedsAttention as error:
+            self._note_failed(unit, error, None)
+            return False
+        return True
 
     # --- noting ---------------------------------------------------------------------------------------
 
-    def _on_step(self, step: ImportStep) -> None:
-        self._report(step.step)
+    def _note_failed(self, unit: ImportUnit, error: StepFailed, fileset_id: int | None) -> None:
+        self._failed[unit.index] = error
+        self._book.failed(unit, error, fileset_id)
 
-    def _report(self, import_step: int, *, last: bool = False) -> None:
-        self._attempt.reporter.report(
-            "import",
-            units_done=self._done,
-            units_total=len(self._units),
-            import_step=import_step,
-            last=last,
+    def _note_refused(self, unit: ImportUnit, error: StepFailed, fileset_id: int) -> None:
+        """OMERO has everything and said that it cannot import it: another try would leave another fileset."""
+        if error.code != "omero_queue_full":
+            error = NeedsAttention(
+                error.detail,
+                code=error.code,
+                title=error.title,
+                remedy=f"{error.remedy} The fileset {fileset_id} without images stays in OMERO until an "
+                "administrator deletes it.".strip(),
+            )
+        self._note_failed(unit, error, fileset_id)
+
+    def _note_complaints(self, said: Mapping[str, UnitLog]) -> None:
+        """OMERO made the images and a later step failed (thumbnails, minimum and maximum): the data
+        is there and will be proven or not; what was said must not be lost."""
+        if not said:
+            return
+        # What fails after the images are there is no reason to end a run.
+        self._most_failures = 0
+        path, first = next(iter(said.items()))
+        more = f" (and about {len(said) - 1} more)" if len(said) > 1 else ""
+        self._book.event(
+            f"the images are in OMERO; its importer complained about {path!r}{more}: "
+            f"{explain(2, 'exited', first.last_error, first.text).detail}"
         )
 
-    def _write(self, unit: ImportUnit, change: Callable[[ImportUnit], None]) -> None:
-        store = self._attempt.context.store
-        with store.attempt_write(self._order.id, self._attempt.number) as (session, _order):
-            row = session.get_one(ImportUnit, (self._order.id, unit.index))
-            change(row)
-            change(unit)
 
-    def _note_importing(self, unit: ImportUnit) -> None:
-        def change(row: ImportUnit) -> None:
-            row.state = IMPORTING
-            row.tries = (row.tries or 0) + 1
+class _Steps:
+    """Shows what a running importer says: OMERO's step of its unit, and the units it says are done."""
 
-        self._write(unit, change)
+    def __init__(self, book: UnitBook) -> None:
+        self._book = book
+        self._done = 0
 
-    def _note_failed(self, unit: ImportUnit, error: FerryError, fileset_id: int | None) -> None:
-        reason = error.reason(self._attempt.context.site.contact).model_dump(mode="json")
-
-        def change(row: ImportUnit) -> None:
-            row.state = PENDING
-            row.error = reason
-            # A try that left nothing in OMERO does not unsay that an earlier one failed there.
-            row.fileset_id = fileset_id or row.fileset_id
-
-        with suppress(FerryError):  # the failure itself is what the attempt ends with
-            self._write(unit, change)
-
-    def _note_imported(self, unit: ImportUnit, fileset: FilesetInfo) -> None:
-        def change(row: ImportUnit) -> None:
-            row.state = IMPORTED
-            row.fileset_id = fileset.fileset_id
-            row.image_ids = list(fileset.image_ids)
-            row.plate_ids = list(fileset.plate_ids)
-            row.error = None
-
-        self._write(unit, change)
-        self._done += 1
-        self._attempt.progressed = True
-        self._report(5, last=True)
+    def __call__(self, step: ImportStep) -> None:
+        self._done += step.kind is StepKind.DONE
+        self._book.report(step.step, more=self._done)

@@ -7,9 +7,9 @@ between pull and import is found here, and nowhere earlier.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam
 
 from server_bridge.contract import Condition, ReceiptStatus, Stage
 from server_bridge.errors import NeedsAttention
@@ -17,12 +17,15 @@ from server_bridge.mover.durability import sync_filesystem
 from server_bridge.omero.paths import client_path
 from server_bridge.omero.proof import FileProblem, FileProof, prove_file
 from server_bridge.omero.receipts import FilesetInfo, filesets_by_id
-from server_bridge.orders import stages
-from server_bridge.orders.models import ImportUnit, Order, OrderFile, utcnow
-from server_bridge.pipeline import reproof
+from server_bridge.orders import file_rows, stages
+from server_bridge.orders.file_rows import FileRow
+from server_bridge.orders.models import ImportUnit, Order, utcnow
+from server_bridge.pipeline import omero_watch, reproof
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.places import OrderPlaces
+from server_bridge.pipeline.steps import restored, vanished
 from server_bridge.pipeline.steps.units import require_all_covered
+from server_bridge.pipeline.steps.verifying import resolve_again
 
 
 def run(attempt: Attempt) -> None:
@@ -38,15 +41,27 @@ def run(attempt: Attempt) -> None:
     attempt.reporter.report("prove", files_total=len(members), last=True)
     with attempt.context.omero.service() as session:
         filesets = filesets_by_id(session, [unit.fileset_id for unit in units if unit.fileset_id is not None])
+        # After the filesets: what the landmark vouches for includes them.
+        same_database = omero_watch.look(attempt.context, session)
+        managed_repository = session.managed_repository
     attempt.check()
-    if missing := [unit for unit in units if not _is_there(unit, filesets)]:
-        _missing(attempt, order, missing)
+    if missing := [unit for unit in units if not vanished.is_there(unit, filesets)]:
+        if order.proven_at is None:
+            if any(file.managed_path for file in members):
+                resolve_again(attempt)  # proven once: that may have been in another database
+            _import_missing(attempt, missing)
+        else:
+            vanished.settle(attempt, units, missing, filesets, same_database, managed_repository)
         return
-    proofs, problems = judge_files(order, units, members, filesets, attempt.places)
+    _note_fewer_images(attempt, units, filesets)
+    together = restored.bring_together(attempt, units, members, filesets)
+    proofs, problems = judge_files(order, units, members, filesets, attempt.places, attempt.each)
+    proofs |= together.proofs
+    problems = {path: one for path, one in problems.items() if path not in proofs} | together.problems
     if proofs:
         # The links that OMERO's files are must survive a power loss before we say so.
         sync_filesystem(attempt.places.staging)
-        _note(attempt, units, proofs)
+        _note(attempt, units, members, proofs)
     if problems:
         _refute(attempt, members, problems)
     require_all_covered(attempt)
@@ -54,17 +69,13 @@ def run(attempt: Attempt) -> None:
     attempt.advance(Stage.ANNOTATING, f"{len(members)} files are proven", keep_running=True)
 
 
-def _is_there(unit: ImportUnit, filesets: Mapping[int, FilesetInfo]) -> bool:
-    found = filesets.get(unit.fileset_id) if unit.fileset_id is not None else None
-    return found is not None and found.complete
-
-
 def judge_files(
     order: Order,
     units: Sequence[ImportUnit],
-    members: Sequence[OrderFile],
+    members: Sequence[FileRow],
     filesets: Mapping[int, FilesetInfo],
     places: OrderPlaces,
+    each: Callable[[Iterable[FileRow]], Iterable[FileRow]] = iter,
 ) -> tuple[dict[str, FileProof], dict[str, FileProblem]]:
     """Proof or problem of each file, by path. Looks at both names on disk; asks OMERO nothing.
 
@@ -76,6 +87,7 @@ def judge_files(
         members: the files that belong to units.
         filesets: what OMERO holds, by id.
         places: where the files are staged.
+        each: goes through the files; an attempt looks there whether it may go on.
     """
     group_id = int(order.target["group_id"])
     of_unit = {unit.index: filesets.get(unit.fileset_id or -1) for unit in units}
@@ -86,7 +98,7 @@ def judge_files(
     }
     proofs: dict[str, FileProof] = {}
     problems: dict[str, FileProblem] = {}
-    for file in members:
+    for file in each(members):
         fileset = of_unit.get(file.unit if file.unit is not None else -1)
         staged = places.staged(file.path)
         if fileset is None or not fileset.complete:
@@ -124,18 +136,27 @@ def judge_files(
     return proofs, problems
 
 
-def _missing(attempt: Attempt, order: Order, missing: Sequence[ImportUnit]) -> None:
-    """A fileset that is gone. Before the order was ever proven, it is imported again; afterwards somebody
-    deleted it in OMERO, and nobody asked us to bring it back."""
-    if order.proven_at is not None:
-        raise NeedsAttention(
-            f"Fileset {missing[0].fileset_id} of {missing[0].main_path!r} is no longer in OMERO.",
-            code="deleted_in_omero",
-            title="The data was deleted in OMERO",
-            remedy="The copy on the buffer is not released. Order it again with 'import again' if it "
-            "should be "
-            "in OMERO.",
-        )
+def _note_fewer_images(
+    attempt: Attempt, units: Sequence[ImportUnit], filesets: Mapping[int, FilesetInfo]
+) -> None:
+    """Images may go while their fileset stays: the bytes are in OMERO still, and the count is told."""
+    fewer = [
+        (unit, kept)
+        for unit in units
+        if len(kept := filesets[unit.fileset_id or 0].image_ids) < len(unit.image_ids)
+    ]
+    if not fewer:
+        return
+    store = attempt.context.store
+    with store.attempt_write(attempt.order_id, attempt.number) as (session, order):
+        for unit, kept in fewer:
+            session.get_one(ImportUnit, (unit.order_id, unit.index)).image_ids = list(kept)
+            text = f"fileset {unit.fileset_id} has {len(kept)} of its {len(unit.image_ids)} images"
+            store.event(session, order, "bridge", f"{text}; its files are in OMERO")
+
+
+def _import_missing(attempt: Attempt, missing: Sequence[ImportUnit]) -> None:
+    """A fileset that is not there, of an order that was never proven or that staff want imported again."""
     store = attempt.context.store
     with store.attempt_write(attempt.order_id, attempt.number) as (session, row):
         for unit in missing:
@@ -152,30 +173,33 @@ def _missing(attempt: Attempt, order: Order, missing: Sequence[ImportUnit]) -> N
         )
 
 
-def _note(attempt: Attempt, units: Sequence[ImportUnit], proofs: Mapping[str, FileProof]) -> None:
+def _note(
+    attempt: Attempt,
+    units: Sequence[ImportUnit],
+    members: Sequence[FileRow],
+    proofs: Mapping[str, FileProof],
+) -> None:
     fileset_of = {unit.index: unit.fileset_id for unit in units}
-    unit_of = {file.path: file.unit for file in attempt.context.store.files(attempt.order_id)}
-    table = OrderFile.__table__
-    now = utcnow()
-    with attempt.context.store.attempt_write(attempt.order_id, attempt.number) as (session, order):
-        session.connection().execute(
-            update(table)  # type: ignore[arg-type]
-            .where(table.c.order_id == order.id, table.c.path == bindparam("key"))
-            .values(
-                status=ReceiptStatus.PROVEN.value,
-                rule=bindparam("stands_in"),
-                fileset_id=bindparam("fileset"),
-                original_file_id=bindparam("original_file"),
-                omero_sha1=bindparam("digest"),
-                managed_path=bindparam("managed"),
-                device=bindparam("on_device"),
-                inode=bindparam("on_inode"),
-                proven_at=now,
-            ),
-            [
+    proven = [file for file in members if file.path in proofs]
+    values = {
+        "status": ReceiptStatus.PROVEN.value,
+        "rule": bindparam("stands_in"),
+        "fileset_id": bindparam("fileset"),
+        "original_file_id": bindparam("original_file"),
+        "omero_sha1": bindparam("digest"),
+        "managed_path": bindparam("managed"),
+        "device": bindparam("on_device"),
+        "inode": bindparam("on_inode"),
+        "proven_at": utcnow(),
+    }
+    for start in range(0, len(proven), file_rows.WRITTEN_AT_ONCE):
+        rows = []
+        for file in proven[start : start + file_rows.WRITTEN_AT_ONCE]:
+            proof = proofs[file.path]
+            rows.append(
                 {
-                    "key": path,
-                    "fileset": fileset_of[unit_of[path] or 0],
+                    "key": file.path,
+                    "fileset": fileset_of[file.unit or 0],
                     "original_file": proof.original_file_id,
                     "digest": proof.sha1,
                     "managed": proof.managed_path,
@@ -183,13 +207,12 @@ def _note(attempt: Attempt, units: Sequence[ImportUnit], proofs: Mapping[str, Fi
                     "on_inode": proof.inode,
                     "stands_in": proof.rule,
                 }
-                for path, proof in proofs.items()
-            ],
-        )
+            )
+        file_rows.write(attempt.write, values, rows)
     attempt.progressed = True
 
 
-def _refute(attempt: Attempt, members: Sequence[OrderFile], problems: Mapping[str, FileProblem]) -> None:
+def _refute(attempt: Attempt, members: Sequence[FileRow], problems: Mapping[str, FileProblem]) -> None:
     """Write what is not proven (any more), and ask somebody.
 
     Raises:
@@ -199,14 +222,9 @@ def _refute(attempt: Attempt, members: Sequence[OrderFile], problems: Mapping[st
     first = problems[sorted(problems)[0]]
     error = first.error()
     reason = error.reason(attempt.context.site.contact).model_dump(mode="json")
-    table = OrderFile.__table__
-    with attempt.context.store.attempt_write(attempt.order_id, attempt.number) as (session, order):
-        session.connection().execute(
-            update(table)  # type: ignore[arg-type]
-            .where(table.c.order_id == order.id, table.c.path == bindparam("key"))
-            .values(status=ReceiptStatus.PENDING.value, proven_at=None),
-            [{"key": path} for path in problems],
-        )
+    pending = {"status": ReceiptStatus.PENDING.value, "proven_at": None}
+    file_rows.write(attempt.write, pending, [{"key": path} for path in problems])
+    with attempt.write() as (session, order):
         for index in {unit_of[path] for path in problems} - {None}:
             session.get_one(ImportUnit, (order.id, index)).error = reason
     if len(problems) > 1:

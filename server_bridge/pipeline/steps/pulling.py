@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, func, or_, select
 
 from server_bridge.contract import Stage
 from server_bridge.errors import TransientFailure
 from server_bridge.mover.durability import sync_filesystem
+from server_bridge.mover.listing import FolderMissing
 from server_bridge.mover.pull import PulledFile, PullLimits, PullOutcome, WantedFile, pull
 from server_bridge.mover.verdict import VerdictKind
+from server_bridge.orders import file_rows
 from server_bridge.orders.models import OrderFile, utcnow
 from server_bridge.pipeline import compare
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.progress import Meter
 from server_bridge.pipeline.sources import source_of
+from server_bridge.pipeline.steps import restored, source_gone
 from server_bridge.pipeline.steps.source import look, pull_again, writing_again
+from server_bridge.processes.kept_output import keep
+from server_bridge.staging import require_staging
 
 COMMIT_SECONDS = 5.0
 COMMIT_FILES = 2000
@@ -46,23 +51,21 @@ class DigestBook:
 
         Raises:
             StaleAttempt: where the order moved on.
-            OSError: where the disk could not write: nothing is noted then.
+            OSError, StagingAway: where the disk could not write, or is gone: nothing is noted then.
         """
         batch, self._batch = self._batch, []
         self._committed_at = time.monotonic()
         if not batch:
             return
         attempt = self._attempt
+        # What was confirmed must lie on the disk that is synced, not in its bare mount point.
+        require_staging(attempt.context)
         sync_filesystem(attempt.places.staging)
-        now = utcnow()
-        table = OrderFile.__table__
-        with attempt.context.store.attempt_write(attempt.order_id, attempt.number) as (session, order):
-            session.connection().execute(
-                update(table)  # type: ignore[arg-type]
-                .where(table.c.order_id == order.id, table.c.path == bindparam("key"))
-                .values(sha1=bindparam("digest"), staged_at=now),
-                [{"key": file.path, "digest": file.sha1} for file in batch],
-            )
+        file_rows.write(
+            attempt.write,
+            {"sha1": bindparam("digest"), "staged_at": utcnow()},
+            [{"key": file.path, "digest": file.sha1} for file in batch],
+        )
 
 
 def run(attempt: Attempt) -> None:
@@ -83,6 +86,7 @@ def run(attempt: Attempt) -> None:
     if len(wanted) != len(files):
         # A manifest was replaced between two attempts: its files have no baseline yet.
         pull_again(attempt, [], "some files have no baseline; the share is listed anew")
+    restored.make_way(attempt, files)
     meter = Meter()
     total = sum(file.size_bytes for file in wanted)
 
@@ -115,19 +119,21 @@ def run(attempt: Attempt) -> None:
             work_dir=places.work,
             quarantine_dir=places.quarantine,
             rsync=site.rsync,
+            room=attempt.room,
         )
     finally:
         # Also after a failure or a stop: what is confirmed needs not come a second time.
         book.commit()
+    if outcome.said:
+        keep(places.output(attempt.number, "pull"), outcome.said)
     attempt.check()
     attempt.progressed = attempt.progressed or outcome.moved
     _note_unlisted(attempt, outcome)
     if outcome.pending or outcome.verdict.kind is not VerdictKind.DONE:
         _explain(attempt, outcome)
-    lacking = [file.path for file in store.files(attempt.order_id) if not (file.sha1 and file.staged_at)]
-    if lacking:
+    if lacking := _without_digest(attempt):
         raise TransientFailure(
-            f"{len(lacking)} files are staged without a digest, e.g. {lacking[0]!r}.",
+            f"{lacking} files are staged without a digest.",
             code="digest_lost",
             title="A checksum was lost",
             remedy="Nothing to do: these files are pulled again.",
@@ -141,6 +147,21 @@ def run(attempt: Attempt) -> None:
         last=True,
     )
     attempt.advance(Stage.VERIFYING, f"{len(wanted)} files are staged with their SHA-1", keep_running=False)
+
+
+def _without_digest(attempt: Attempt) -> int:
+    with attempt.context.store.read() as session:
+        return (
+            session.scalar(
+                select(func.count())
+                .select_from(OrderFile)
+                .where(
+                    OrderFile.order_id == attempt.order_id,
+                    or_(OrderFile.sha1.is_(None), OrderFile.sha1 == "", OrderFile.staged_at.is_(None)),
+                )
+            )
+            or 0
+        )
 
 
 def _note_unlisted(attempt: Attempt, outcome: PullOutcome) -> None:
@@ -161,12 +182,18 @@ def _explain(attempt: Attempt, outcome: PullOutcome) -> None:
     """Say why files are pending. What looks like a fault of single files may be somebody writing: look
     first."""
     if outcome.verdict.kind in (VerdictKind.RECONCILE, VerdictKind.DONE, VerdictKind.PERMANENT):
-        listing = look(attempt)
+        files = attempt.context.store.files(attempt.order_id)
+        try:
+            listing = look(attempt)
+        except FolderMissing:
+            source_gone.require_source(attempt, [file.path for file in files], files)
+            return
         expected = [
-            compare.Expected(file.path, file.size_bytes, float(file.source_mtime_s or 0))
-            for file in attempt.context.store.files(attempt.order_id)
+            compare.Expected(file.path, file.size_bytes, float(file.source_mtime_s or 0)) for file in files
         ]
         found = compare.against_manifest(expected, listing, 0.0, lambda _path: True)
-        if found.changed or found.missing:
+        if source_gone.only_gone(found):
+            source_gone.require_source(attempt, found.missing, files)
+        elif found.changed or found.missing:
             writing_again(attempt, compare.describe(found))
     raise outcome.verdict.error()

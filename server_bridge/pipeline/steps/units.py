@@ -6,17 +6,23 @@ what the order imports, whatever a later scan would say: between two attempts no
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, update
+from typing import Any
+
+from sqlalchemy import bindparam, insert, update
 
 from server_bridge.contract import ReceiptStatus
 from server_bridge.errors import NeedsAttention
 from server_bridge.mover.paths import shown
 from server_bridge.omero.importer import ScannedUnit, scan_units
 from server_bridge.omero.paths import client_path
+from server_bridge.orders import file_rows
 from server_bridge.orders.models import ImportUnit, OrderFile
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.pipeline.leftovers import covering_rule
 from server_bridge.processes.run_lock import RunLock
+
+DELETED_RULE = "deleted in OMERO"
+"""The ``rule`` of a file whose fileset was deleted in OMERO while others of its order stay."""
 
 
 def ensure_units(attempt: Attempt, lock: RunLock) -> list[ImportUnit]:
@@ -56,7 +62,7 @@ def ensure_units(attempt: Attempt, lock: RunLock) -> list[ImportUnit]:
 
 
 def persist(attempt: Attempt, scanned: list[ScannedUnit], known: set[str]) -> None:
-    """Write units, their files, and the rules of the files that no unit takes, in one transaction.
+    """Write the files' units, the rules of the files that no unit takes, and, last, the units.
 
     Raises:
         NeedsAttention: ``unit_unlisted`` where a unit takes a file that the manifest does not name.
@@ -64,8 +70,8 @@ def persist(attempt: Attempt, scanned: list[ScannedUnit], known: set[str]) -> No
     """
     places, patterns = attempt.places, attempt.share.patterns
     unit_of: dict[str, int] = {}
-    rows: list[ImportUnit] = []
-    for index, unit in enumerate(scanned):
+    rows: list[dict[str, Any]] = []
+    for index, unit in enumerate(attempt.each(scanned)):
         members = [places.relative(path) for path in unit.files]
         for staged, path in zip(unit.files, members, strict=True):
             if path is None or path not in known:
@@ -77,41 +83,47 @@ def persist(attempt: Attempt, scanned: list[ScannedUnit], known: set[str]) -> No
                 )
             unit_of[path] = index
         rows.append(
-            ImportUnit(
-                order_id=attempt.order_id,
-                index=index,
-                main_path=places.relative(unit.main) or "",
-                reader=unit.reader[:255],
-                spw=unit.spw,
-                file_count=len(unit.files),
-                client_path=client_path(unit.main),
-                state="pending",
-                image_ids=[],
-                plate_ids=[],
-            )
+            {
+                "order_id": attempt.order_id,
+                "index": index,
+                "main_path": places.relative(unit.main) or "",
+                "reader": unit.reader[:255],
+                "spw": unit.spw,
+                "file_count": len(unit.files),
+                "client_path": client_path(unit.main),
+                "state": "pending",
+                "tries": 0,
+                "image_ids": [],
+                "plate_ids": [],
+            }
         )
     left = sorted(known - unit_of.keys())
     covered = {path: rule for path in left if (rule := covering_rule(path, patterns)) is not None}
     asked = [path for path in left if path not in covered]
-    table = OrderFile.__table__
     store = attempt.context.store
-    with store.attempt_write(attempt.order_id, attempt.number) as (session, order):
-        session.add_all(rows)
-        session.flush()
-        of_order = update(table).where(table.c.order_id == order.id, table.c.path == bindparam("key"))  # type: ignore[arg-type]
-        connection = session.connection()
-        connection.execute(
-            of_order.values(unit=bindparam("number")),
-            [{"key": path, "number": index} for path, index in unit_of.items()],
+    with attempt.write() as (session, order):
+        # What a scan left that broke off between the next transactions.
+        session.execute(
+            update(OrderFile)
+            .where(OrderFile.order_id == order.id, OrderFile.unit.is_not(None) | (OrderFile.rule != ""))
+            .values(unit=None, status=ReceiptStatus.PENDING.value, rule="")
         )
-        if covered:
-            connection.execute(
-                of_order.values(status=bindparam("receipt"), rule=bindparam("covered_by")),
-                [
-                    {"key": path, "receipt": status.value, "covered_by": rule[:255]}
-                    for path, (status, rule) in covered.items()
-                ],
-            )
+    file_rows.write(
+        attempt.write,
+        {"unit": bindparam("number")},
+        [{"key": path, "number": index} for path, index in unit_of.items()],
+    )
+    file_rows.write(
+        attempt.write,
+        {"status": bindparam("receipt"), "rule": bindparam("covered_by")},
+        [
+            {"key": path, "receipt": status.value, "covered_by": rule[:255]}
+            for path, (status, rule) in covered.items()
+        ],
+    )
+    # The units come last and at once: they are what says that the order was scanned.
+    with attempt.write() as (session, order):
+        session.execute(insert(ImportUnit), rows)
         # Asked at once and needed only at the end: the images come to OMERO while somebody thinks about it.
         order.asks_left_out = bool(asked)
         text = f"{len(rows)} import units with {len(unit_of)} files"
@@ -128,11 +140,12 @@ def require_all_covered(attempt: Attempt) -> None:
         NeedsAttention: ``left_out``, until somebody accepts them.
     """
     store = attempt.context.store
-    asked = [
-        file.path
+    files = [
+        file
         for file in store.files(attempt.order_id)
         if file.unit is None and file.status == ReceiptStatus.PENDING
     ]
+    asked = [file.path for file in files]
     if not asked:
         return
     if not attempt.order.asks_left_out:
@@ -141,6 +154,14 @@ def require_all_covered(attempt: Attempt) -> None:
             store.touch(session, order)
     named = ", ".join(repr(shown(path)) for path in asked[:3])
     more = f" and {len(asked) - 3} more" if len(asked) > 3 else ""
+    if all(file.rule == DELETED_RULE for file in files):
+        raise NeedsAttention(
+            f"The images of {named}{more} were deleted in OMERO.",
+            code="left_out",
+            title=f"{len(asked)} files are no longer in OMERO",
+            remedy="Accept that they stay outside OMERO: their copy on the buffer may then go with the rest. "
+            "Or ask staff to bring them back out of quarantine.",
+        )
     raise NeedsAttention(
         f"OMERO takes no image from {named}{more}.",
         code="left_out",

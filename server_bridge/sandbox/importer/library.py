@@ -91,7 +91,9 @@ class Library:
                 target = find_target(self.connection, self.options.target)
             except TargetError as error:
                 output.log("ERROR", output.LIBRARY, str(error))
-                output.log("ERROR", output.LIBRARY, "Failed to load target")
+                # A target that is there and may not be used is told otherwise, as by the original.
+                missing = str(error) != "Cannot link to target"
+                output.log("ERROR", output.LIBRARY, "Failed to load target" if missing else "Error on import")
                 return False
         for unit in units:
             if not self._import_or_explain(unit, target):

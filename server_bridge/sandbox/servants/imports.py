@@ -16,6 +16,7 @@ import omero.api
 import omero.cmd
 import omero.grid
 
+from server_bridge.sandbox.faults import FaultError
 from server_bridge.sandbox.importing import Import, start
 from server_bridge.sandbox.model import ENTITIES
 from server_bridge.sandbox.repository import DEFAULT_HASHER
@@ -202,6 +203,15 @@ class ImportProcess:
             location=None,
             logFile=self.work.log_model(call),
         )
+        try:
+            call.services.faults.strike("queue", "\n".join(self.work.client_paths))
+        except FaultError:
+            # The words of OMERO's thread pool; the job is finished already, and nothing will follow it.
+            raise omero.InternalException(
+                None,
+                "java.util.concurrent.RejectedExecutionException",
+                "java.util.concurrent.RejectedExecutionException: Failed to execute import after 3600000ms",
+            ) from None
         self.handle = self.work.handle.published(call)
         start(self.work)
         return self.handle

@@ -255,3 +255,9 @@ def test_an_earlier_order_at_the_same_place_is_not_this_acquisitions() -> None:
         "new": CardState.NEEDS_TARGET,
         "acq": CardState.FREED,
     }
+
+
+def test_a_proven_card_says_what_its_release_waits_for() -> None:
+    waits = Reason(code="backup_missing", title="Waits for a backup of OMERO")
+    card = card_of(facts(state=state("proven", "queued", reason=waits)))
+    assert (card.state, card.reason) == (CardState.PROVEN, waits)

@@ -24,6 +24,7 @@ PEOPLE = {
     "bob": (CYTOSKELETON,),
     "carol": (PLATFORM,),
     "staff": (PLATFORM,),
+    "dora": (CYTOSKELETON.model_copy(update={"is_owner": True}),),
 }
 
 

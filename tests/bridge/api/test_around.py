@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +11,11 @@ from structlog.testing import capture_logs
 
 from server_bridge.api import workstation as workstation_router
 from server_bridge.app import openapi_document
+from server_bridge.config import MailConfig
+from server_bridge.contract import Condition, Reason
+from server_bridge.notices import mail_state
+from server_bridge.orders import notices
+from server_bridge.orders.models import utcnow
 from tests.bridge.api.conftest import Bridge, Desk
 
 
@@ -53,6 +60,49 @@ def test_health_and_readiness(bridge: Bridge) -> None:
     bridge.site.staging_dir.rmdir()
     broken = bridge.http.get("/readyz")
     assert (broken.status_code, broken.json()["checks"]["staging"]) == (503, "missing")
+
+
+def test_mail_that_does_not_go_out_is_degraded_and_counted(bridge: Bridge) -> None:
+    assert "mail" not in bridge.http.get("/readyz").json()["checks"]
+    mail = MailConfig(
+        host="localhost", security="none", sender="ferry@example.org", staff=("staff@example.org",)
+    )
+    parts = bridge.http.app.state.parts  # type: ignore[attr-defined]
+    site = bridge.site.model_copy(update={"mail": mail})
+    bridge.http.app.state.parts = replace(  # type: ignore[attr-defined]
+        parts, context=replace(parts.context, site=site)
+    )
+    assert bridge.http.get("/readyz").json()["checks"]["mail"] == "ok"
+    now = utcnow()
+    failing = Reason(code="mail_away", title="The mail server cannot be reached")
+    with bridge.store.write() as session:
+        mail_state.write(session, mail_state.MailState(failing=failing), now)
+        notices.post(session, now, key="outage:x", kind="outage", reason=failing)
+    ready = bridge.http.get("/readyz")
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    assert ready.json()["checks"]["mail"] == "mail_away"
+    text = bridge.http.get("/metrics").text
+    for line in ("ferry_mail_failing 1.0", 'ferry_notices{kind="outage"} 1.0', "ferry_notices_unmailed 1.0"):
+        assert line in text
+
+
+def test_orders_that_need_somebody_are_counted_by_their_reason(bridge: Bridge, alice: Desk) -> None:
+    order_id, _ = alice.order()
+    with bridge.store.write() as session:
+        order = bridge.store.get(session, order_id)
+        reason = Reason(code="left_out", title="x")
+        bridge.store.set_condition(session, order, Condition.ATTENTION, who="t", text="", reason=reason)
+    assert 'ferry_attention_standing{code="left_out"} 1.0' in bridge.http.get("/metrics").text
+
+
+def test_the_status_page_counts_what_grows_old_without_naming_it(bridge: Bridge, alice: Desk) -> None:
+    old = (utcnow() - timedelta(days=50)).isoformat()
+    seen = {"share": "conf", "size_bytes": 1, "file_count": 1, "first_seen_at": old, "last_change_at": old}
+    beat = {"unordered": [{**seen, "path": "scope1/alice/private"}]}
+    assert alice.call("POST", "/v1/workstation/heartbeat", json=beat).status_code == 200
+    page = bridge.http.get("/").text
+    assert "near the end of its time" in page
+    assert "private" not in page and "alice" not in page
 
 
 def test_omero_away_is_degraded_and_still_ready(bridge: Bridge) -> None:

@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from server_bridge.contract import Condition, Reason, Stage
-from server_bridge.orders.models import AuditEntry, ImportUnit, Order, OrderFile
+from server_bridge.orders.models import AuditEntry, ImportUnit, Order, OrderCommand, OrderFile
 from tests.bridge.api.conftest import TARGET, Bridge, Desk
 
 FILES = [("scope1/alice/run1/a.tif", 10, 1), ("scope1/alice/run1/notes.txt", 5, 5)]
@@ -142,3 +142,46 @@ def test_an_unsealed_order_has_nothing_to_retry(bridge: Bridge, alice: Desk) -> 
     assert bridge.store.order(order_id).condition == Condition.WAITING
     assert "retry" not in alice.state(order_id)["allowed_commands"]
     assert alice.command(order_id, "retry").json()["code"] == "not_sealed"
+
+
+def test_after_the_import_began_cancel_is_refused_and_says_why(
+    bridge: Bridge, alice: Desk, order_id: str
+) -> None:
+    bring(bridge, order_id, Stage.PULLING, Stage.VERIFYING, Stage.IMPORTING)
+    before = bridge.store.order(order_id)
+    for kind, more in (("cancel", {}), ("retarget", {"target": TARGET})):
+        answer = alice.command(order_id, kind, **more)
+        problem = answer.json()
+        assert (answer.status_code, problem["code"]) == (409, "import_started")
+        assert problem["title"] and problem["remedy"] and problem["contact"]
+        assert kind not in alice.state(order_id)["allowed_commands"]
+    after = bridge.store.order(order_id)
+    assert (after.stage, after.condition, after.attempt, after.revision) == (
+        before.stage, before.condition, before.attempt, before.revision,
+    )  # fmt: skip
+
+
+def test_a_command_is_repeated_with_its_first_answer_whatever_became_of_the_order(
+    bridge: Bridge, alice: Desk, order_id: str
+) -> None:
+    bring(bridge, order_id, Stage.PULLING, attention="rsync_memory")
+    retry = {"id": str(uuid.uuid4()), "kind": "retry"}
+    first = alice.call("POST", f"/v1/orders/{order_id}/commands", json=retry)
+    assert alice.command(order_id, "cancel").status_code == 200
+    again = alice.call("POST", f"/v1/orders/{order_id}/commands", json=retry)
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert alice.state(order_id)["stage"] == "cancelled", "the repeat changed nothing"
+    elsewhere, _ = alice.order("scope1/alice/other")
+    stolen = alice.call("POST", f"/v1/orders/{elsewhere}/commands", json=retry)
+    assert (stolen.status_code, stolen.json()["code"]) == (409, "command_differs")
+
+
+def test_what_is_no_command_or_names_no_order_is_refused_before_anything_is_written(
+    bridge: Bridge, alice: Desk, order_id: str
+) -> None:
+    assert alice.command(order_id, "explode").status_code == 422
+    assert alice.command(str(uuid.uuid4()), "cancel").json()["code"] == "no_such_order"
+    body = {"id": "not-a-uuid", "kind": "cancel"}
+    assert alice.call("POST", f"/v1/orders/{order_id}/commands", json=body).status_code == 422
+    with bridge.store.read() as session:
+        assert session.query(OrderCommand).count() == 0

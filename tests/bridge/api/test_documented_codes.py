@@ -7,7 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 ELSEWHERE = {
-    "writing",  # a reason on an order, no refusal
+    "writing",  # reasons on an order, no refusals
+    "watching",
     "root_not_valid",  # told on the command line
     "no_such_workstation",
     "orders_in_use",  # told on the command line

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ import pytest
 import requests
 import uvicorn
 
+from server_bridge.api import changes
 from server_bridge.app import create_app
 from server_bridge.context import Context, open_store
 from server_bridge.contract import (
@@ -122,6 +124,32 @@ def test_somebody_elses_change_does_not_end_a_poll_and_moves_the_cursor(served: 
     assert page["cursor"] >= 1
 
 
+def test_changes_that_concern_others_cost_a_waiting_poll_no_look(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = served.token("alice")
+    cursor = served.poll(token)["cursor"]
+    looks: list[int] = []
+    honest = changes._page
+
+    def counted(*arguments: Any) -> Any:
+        looks.append(1)
+        return honest(*arguments)
+
+    monkeypatch.setattr(changes, "_page", counted)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(served.poll, token, after=cursor, wait=25)
+        time.sleep(0.5)
+        for number in range(6):
+            put(served.store, site_of(served), f"bobs{number}", owner="bob")
+            time.sleep(0.3)
+        others = len(looks)
+        order_id = put(served.store, site_of(served), "mine")
+        page = waiting.result(30)
+    assert [order["id"] for order in page["orders"]] == [order_id]
+    assert others <= 2, "one at its start, one more where the first look of all came after it"
+
+
 def test_a_change_of_another_process_is_noticed(served: Served) -> None:
     token = served.token("alice")
     other = open_store(site_of(served))  # as the command line opens it: this one cannot nudge
@@ -152,6 +180,22 @@ def test_progress_ends_a_poll_that_asks_for_it_and_does_not_move_the_cursor(serv
     assert bobs not in page["progress"]
     assert page["cursor"] == cursor
     assert served.poll(token, after=cursor, progress_after=page["progress_at"])["progress"] == {}
+
+
+def test_progress_goes_on_for_a_poller_when_the_clock_is_set_back(served: Served) -> None:
+    token = served.token("alice")
+    first, second = put(served.store, site_of(served), "one"), put(served.store, site_of(served), "two")
+    ahead = utcnow() + timedelta(hours=5)
+    served.store.set_progress(first, Progress(step="pull", bytes_done=1, at=ahead))
+    seen = served.poll(token, progress_after=0)["progress_at"]
+    assert seen >= ahead.timestamp() - 1
+    for done in (2, 3):  # and so on, each told once
+        served.store.set_progress(second, Progress(step="pull", bytes_done=done, at=utcnow()))
+        page = served.poll(token, progress_after=seen)
+        assert {key: one["bytes_done"] for key, one in page["progress"].items()} == {second: done}
+        assert page["progress_at"] > seen
+        seen = page["progress_at"]
+    assert served.poll(token, progress_after=seen)["progress"] == {}
 
 
 def test_a_reader_sees_every_change_in_commit_order_beside_concurrent_writers(served: Served) -> None:

@@ -94,6 +94,12 @@ def share(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def big(share: Path) -> Path:
+    """Six million bytes in the acquisition: at a limited rate, time for something to happen."""
+    return fill(share / "lab" / "run 1" / "big.czi", 6_000_000)
+
+
+@pytest.fixture
 def staging(tmp_path: Path) -> Path:
     return tmp_path / "staging" / "share" / "order-1"
 

@@ -13,6 +13,7 @@ import pytest
 
 from server_bridge.mover.paths import PathRefused
 from server_bridge.mover.pull import PulledFile, PullLimits, WantedFile, pull
+from server_bridge.mover.room import Room
 from server_bridge.mover.sources import PathSource, Source
 from server_bridge.mover.staging import Space, StagingUnexpected
 from server_bridge.mover.verdict import VerdictKind
@@ -303,7 +304,7 @@ def test_a_full_disk_is_told_before_the_start(
         staging,
         runner,
         rsync="/never/run",
-        measure_space=lambda path: Space(301_234, None),
+        room=Room(lambda path: Space(301_234, None)),
     )
     assert (outcome.verdict.kind, outcome.verdict.code) == (VerdictKind.SPACE, "staging_full")
     assert len(outcome.pending) == 3

@@ -17,7 +17,7 @@ from server_bridge.mover.sources import DaemonSource, PathSource, Source
 from server_bridge.mover.verdict import VerdictKind
 from server_bridge.processes.run_lock import LOCK_VARIABLE
 from server_bridge.processes.runner import ProcessRunner
-from tests.bridge.mover.conftest import assert_identical, fill, wanted_in
+from tests.bridge.mover.conftest import assert_identical, wanted_in
 from tests.bridge.mover.test_pull import FOLDER, Sent
 from tests.bridge.rsyncd import LoopbackSshd, RsyncDaemon, wait_until
 
@@ -30,7 +30,12 @@ class Background:
     """A pull in its own thread, so that the test can do something to it."""
 
     def __init__(
-        self, source: Source, wanted: list[WantedFile], staging: Path, limits: PullLimits = SLOW
+        self,
+        source: Source,
+        wanted: list[WantedFile],
+        staging: Path,
+        limits: PullLimits = SLOW,
+        rsync: str = "rsync",
     ) -> None:
         self.stop = threading.Event()
         self.bytes_done = 0
@@ -38,6 +43,7 @@ class Background:
         self.error: BaseException | None = None
         self._arguments = (source, FOLDER, wanted, staging, ProcessRunner(grace_seconds=3.0))
         self._limits = limits
+        self._rsync = rsync
         self._lock_path = staging.with_name("order.lock")
         self._thread = threading.Thread(target=self._work)
         self._thread.start()
@@ -50,6 +56,7 @@ class Background:
                 stop_event=self.stop,
                 limits=self._limits,
                 lock_path=self._lock_path,
+                rsync=self._rsync,
             )
         except BaseException as error:  # noqa: BLE001 - raised by result()
             self.error = error
@@ -87,11 +94,6 @@ def marked(lock_path: Path) -> list[int]:
             except OSError:
                 continue
     return found
-
-
-@pytest.fixture
-def big(share: Path) -> Path:
-    return fill(share / FOLDER / "big.czi", BIG)
 
 
 def test_a_stopped_pull_ends_its_processes_and_resumes(

@@ -30,6 +30,9 @@ EXPECTED = {
     "list": (R, "files_incomplete"),
     "max_connections": (T, "share_busy"),
     "module": (P, "share_unknown"),
+    "no_greeting": (T, "share_away"),
+    "no_startup": (T, "share_away"),
+    "other_service": (T, "share_away"),
     "password_missing": (P, "share_auth_failed"),
     "password_mode": (P, "share_auth_failed"),
     "path_gone": (T, "share_away"),
@@ -88,6 +91,16 @@ def test_an_option_the_far_side_does_not_know_is_for_staff() -> None:
 
 def test_a_quota_is_as_full_as_a_disk() -> None:
     assert classify(11, 'rsync: [receiver] write failed on "x": Disk quota exceeded (122)').kind is S
+
+
+def test_a_staging_disk_that_became_read_only_is_a_fault_of_the_site() -> None:
+    text = 'rsync: [receiver] mkstemp "/s/.x.aB3xY9" failed: Read-only file system (30)'
+    found = classify(11, text)
+    assert (found.kind, found.code) == (T, "staging_read_only")
+
+
+def test_a_file_that_the_buffers_disk_cannot_read_is_told_apart_from_one_that_may_not_be_read() -> None:
+    assert of_pending([("source_unreadable", "a"), ("source_damaged", "b")]).code == "source_damaged"
 
 
 def result(ended: Ended, returncode: int = -15) -> ChildResult:

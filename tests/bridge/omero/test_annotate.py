@@ -38,7 +38,7 @@ def bring(config: OmeroConfig, session: Session, path: Path, target: str = "") -
         f"Dataset:{item.id}" for item in list_containers(session, "dataset").items if item.may_add
     )
     run = run_import(
-        config, session.key, target, path, "o", username=session.username, runner=ProcessRunner()
+        config, session.key, target, [path], "o", username=session.username, runner=ProcessRunner()
     )
     return run.plates or run.images
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server_bridge.errors import NeedsAttention, TransientFailure
-from server_bridge.omero.import_failures import explain
+from server_bridge.omero.import_failures import OF_THE_UNIT, check_sized, explain
 
 
 @pytest.mark.parametrize(
@@ -36,8 +36,13 @@ def test_what_does_not_go_away_by_itself_asks_somebody(error: str, code: str) ->
     [
         ("Failure: ChecksumValidationException", "checksum_mismatch"),
         ("Bad session key. Cannot join", "omero_session_lost"),
+        ("Error on import: No session with uuid: x", "omero_session_lost"),
         ("Ice.ConnectionRefusedException: localhost:4064 isn't running", "omero_away"),
         ("write: No space left on device", "omero_full"),
+        (
+            "java.util.concurrent.RejectedExecutionException: Failed to execute ome.x@1 after 3600000ms",
+            "omero_queue_full",
+        ),
         ("something that nobody has seen before", "import_failed"),
     ],
 )
@@ -45,6 +50,22 @@ def test_what_may_go_away_is_tried_again(error: str, code: str) -> None:
     found = explain(2, "exited", "", error)
     assert isinstance(found, TransientFailure)
     assert found.code == code
+
+
+def test_what_omero_said_about_a_refusal_is_in_the_words() -> None:
+    output = (
+        "ERROR x - Error on import: Failure response on import!\nCategory: ::omero::grid::ImportRequest\n"
+        "Name: import-request-failure\nParameters: {message=no room for more, filename=a}\n\tat a.b"
+    )
+    found = explain(2, "exited", "Error on import: Failure response on import!", output)
+    assert "(import-request-failure: {message=no room for more, filename=a})" in found.detail
+
+
+def test_a_file_as_long_as_the_check_text_is_explained() -> None:
+    found = check_sized("A checksum mismatch has occurred")
+    assert isinstance(found, NeedsAttention)
+    assert (found.code, "36 bytes" in found.title, bool(found.remedy)) == ("check_sized_file", True, True)
+    assert found.code in OF_THE_UNIT
 
 
 def test_success_without_images_is_no_success() -> None:

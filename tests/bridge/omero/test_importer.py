@@ -40,7 +40,7 @@ def imported(
         config,
         session.key,
         target,
-        main,
+        [main],
         ORDER,
         username=session.username,
         runner=RUNNER,
@@ -198,7 +198,7 @@ def test_an_ended_session_is_told_in_words(config: OmeroConfig, as_person: AsPer
     path = write_tiff(staging / "late.tif")
     with as_person("alice") as session:
         key = session.key
-    run = run_import(config, key, "Dataset:1", path, ORDER, username="alice", runner=RUNNER)
+    run = run_import(config, key, "Dataset:1", [path], ORDER, username="alice", runner=RUNNER)
     assert run.returncode != 0
     assert key not in run.output + run.last_error
     assert explain(run.returncode, run.ended, run.last_error, run.output).code == "omero_session_lost"
@@ -220,7 +220,7 @@ def test_no_argument_of_ours_holds_the_session_key_and_no_file_keeps_it(
         config,
         alice.key,
         "Dataset:1",
-        write_tiff(staging / "secret.tif"),
+        [write_tiff(staging / "secret.tif")],
         ORDER,
         username="alice",
         runner=Watched(),
@@ -256,3 +256,8 @@ def test_output_is_bounded(config: OmeroConfig, alice: Session, staging: Path) -
     assert run.returncode == 0
     assert 0 < log.stat().st_size < 4 << 20
     assert os.access(log, os.R_OK)
+
+
+def test_output_that_has_no_room_ends_no_import(config: OmeroConfig, alice: Session, staging: Path) -> None:
+    run = imported(config, alice, write_tiff(staging / "full.tif"), output_path=Path("/dev/full"))
+    assert (run.returncode, len(run.filesets)) == (0, 1), run.output

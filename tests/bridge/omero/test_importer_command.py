@@ -50,7 +50,7 @@ def test_a_deep_acquisition_is_scanned_to_its_ground() -> None:
 
 
 def test_an_import_links_one_unit_into_a_place_given_by_id() -> None:
-    assert import_command(config(), "Dataset:42", Path("/staging/conf/42/a b.tif"), "order-1") == [
+    assert import_command(config(), "Dataset:42", [Path("/staging/conf/42/a b.tif")], "order-1") == [
         "/opt/venv/bin/omero",
         "import",
         "--transfer=ln",
@@ -72,8 +72,21 @@ def test_an_import_links_one_unit_into_a_place_given_by_id() -> None:
     ]
 
 
+def test_several_units_share_a_run_that_goes_on_after_a_failure() -> None:
+    command = import_command(config(), "Dataset:42", [Path("/s/a.tif"), Path("/s/b.tif")], "order-1")
+    assert command[command.index("--target") :] == [
+        "--target",
+        "Dataset:42",
+        "-c",
+        "/s/a.tif",
+        "/s/b.tif",
+        "--",
+        "--agent=omero-ferry",
+    ]
+
+
 def test_the_site_may_skip_statistics_and_thumbnails_and_nothing_else() -> None:
-    command = import_command(config(skip=("minmax", "thumbnails")), "Screen:7", Path("/s/a"), "o")
+    command = import_command(config(skip=("minmax", "thumbnails")), "Screen:7", [Path("/s/a")], "o")
     skipped = [command[place + 1] for place, word in enumerate(command) if word == "--skip"]
     assert skipped == ["upgrade", "minmax", "thumbnails"]
     with pytest.raises(ValueError, match="skip"):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server_bridge.omero.paths import ambiguous, client_path, safe_component
+from server_bridge.omero.paths import ambiguous, client_path, collision, safe_component
 from server_bridge.sandbox.importer.paths import client_path as importers_path
 
 NAMES = st.text(
@@ -71,3 +71,22 @@ def test_files_that_would_share_a_client_path_are_found(names: list[str]) -> Non
 
 def test_a_star_and_an_x_cannot_be_told_apart() -> None:
     assert ambiguous(["/s/a*.tif", "/s/ax.tif", "/s/b.tif"]) == {"s/ax.tif": ("/s/a*.tif", "/s/ax.tif")}
+
+
+@given(
+    st.lists(
+        st.lists(
+            NAMES | st.sampled_from(["a|b", "a\\b", "a!b", "CON", "CON_", "x"]), min_size=1, max_size=3
+        ).map("/".join),
+        max_size=10,
+        unique=True,
+    )
+)
+def test_a_collision_is_found_exactly_where_client_paths_are_equal(relative: list[str]) -> None:
+    found = collision(relative)
+    expected = ambiguous(f"/{path}" for path in relative)
+    assert (found is None) == (not expected)
+    if found is not None:
+        first, second = found
+        assert first != second
+        assert client_path(f"/{first}") == client_path(f"/{second}")

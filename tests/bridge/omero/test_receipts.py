@@ -48,7 +48,7 @@ def bring(config: OmeroConfig, session: Session, main: Path) -> ImportRun:
         config,
         session.key,
         f"Dataset:{place.id}",
-        main,
+        [main],
         "order-receipts",
         username=session.username,
         runner=RUNNER,
@@ -131,7 +131,7 @@ def test_images_and_plates_are_counted(
         series, plate = write_multi(staging / "s.ome.tif", 3), write_plate(staging / "plate")
         bring(config, bob, series)
         screen = list_containers(bob, "screen").items[0]
-        run = run_import(config, bob.key, f"Screen:{screen.id}", plate, "o", username="bob", runner=RUNNER)
+        run = run_import(config, bob.key, f"Screen:{screen.id}", [plate], "o", username="bob", runner=RUNNER)
     assert the_only(service, series).image_count == 3
     found = the_only(service, plate)
     assert (found.image_count, found.plate_ids) == (4, run.plates)
@@ -188,13 +188,12 @@ def test_debris_goes_and_the_staged_file_stays_and_can_be_imported(
     bring(config, alice, path)
     left = the_only(service, path)
     assert path.stat().st_nlink == 2
-    removed = remove_debris(alice, left.fileset_id, [client_path(str(path))], Lock())
-    assert removed is not None
-    assert removed.fileset_id == left.fileset_id
+    removed = remove_debris(alice, [left.fileset_id], [client_path(str(path))], Lock())
+    assert [one.fileset_id for one in removed] == [left.fileset_id]
     assert filesets_by_id(service, [left.fileset_id]) == {}
     assert path.read_bytes() == content
     assert path.stat().st_nlink == 1
-    assert remove_debris(alice, left.fileset_id, [client_path(str(path))], Lock()) is None
+    assert remove_debris(alice, [left.fileset_id], [client_path(str(path))], Lock()) == []
     bring(config, alice, path)
     assert the_only(service, path).complete
 
@@ -205,7 +204,7 @@ def test_an_import_that_came_through_is_never_removed(
     path = write_tiff(staging / "whole.tif")
     bring(config, alice, path)
     with pytest.raises(NeedsAttention) as refused:
-        remove_debris(alice, the_only(service, path).fileset_id, [client_path(str(path))], Lock())
+        remove_debris(alice, [the_only(service, path).fileset_id], [client_path(str(path))], Lock())
     assert refused.value.code == "not_debris"
     assert the_only(service, path).complete
 
@@ -217,7 +216,7 @@ def test_an_import_that_the_server_still_works_on_is_not_removed(
     set_fault(sandbox.data, "step1", "fail", match="finished-upload")
     bring(config, alice, path)
     with pytest.raises(NeedsAttention) as refused:
-        remove_debris(alice, the_only(service, path).fileset_id, [client_path(str(path))], Lock())
+        remove_debris(alice, [the_only(service, path).fileset_id], [client_path(str(path))], Lock())
     assert "upload is finished" in refused.value.detail
 
 
@@ -229,7 +228,7 @@ def test_the_service_account_may_not_delete(
     bring(config, alice, path)
     left = the_only(service, path)
     with pytest.raises(NeedsAttention):
-        remove_debris(service, left.fileset_id, [client_path(str(path))], Lock())
+        remove_debris(service, [left.fileset_id], [client_path(str(path))], Lock())
     with pytest.raises(FerryError):
         service.delete("Fileset", left.fileset_id, left.group_id, doing="trying")
     assert filesets_by_id(service, [left.fileset_id])
@@ -291,4 +290,4 @@ def test_a_released_lock_is_no_lock(
     set_fault(sandbox.data, "verifyUpload", "fail", match="unlocked")
     bring(config, alice, path)
     with pytest.raises(NeedsAttention):
-        remove_debris(alice, the_only(service, path).fileset_id, [client_path(str(path))], Lock(-1))
+        remove_debris(alice, [the_only(service, path).fileset_id], [client_path(str(path))], Lock(-1))

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from alembic import command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
@@ -27,6 +28,8 @@ from server_bridge.operations.backup import Keep, make_backup, restore_file, sup
 from server_bridge.operations.serve import serve_lock
 from server_bridge.orders import feed, snapshots
 from server_bridge.orders.callers import Caller
+from server_bridge.orders.database import open_database
+from server_bridge.orders.migrating import configuration
 from server_bridge.orders.models import AuditEntry, Order, utcnow
 from server_bridge.orders.store import Store
 from tests.bridge.bridge_site import make_site, make_store
@@ -38,7 +41,8 @@ STAFF = Caller(username="staff", is_staff=True)
 
 @pytest.fixture
 def site(tmp_path: Path) -> SiteConfig:
-    return make_site(tmp_path)
+    """On SQLite, whatever the run works on."""
+    return make_site(tmp_path, database_url="")
 
 
 @pytest.fixture
@@ -354,6 +358,39 @@ def test_a_damaged_database_is_replaced_and_kept(site: SiteConfig, folder: Path)
     assert ids(store) == {order_id}
     with store.read() as session:
         assert feed.position(session).counter > snapshots.FEED_UNKNOWN
+    store.engine.dispose()
+
+
+def test_a_backup_of_an_older_version_is_brought_up_to_date(
+    site: SiteConfig, folder: Path, tmp_path: Path
+) -> None:
+    """As `before-…` in the state folder's backups is one, after somebody went back to the version before."""
+    make_store(site).engine.dispose()
+    old = make_site(tmp_path, database_url=f"sqlite:///{tmp_path}/old.sqlite3")
+    engine = open_database(old.url)
+    config = configuration()
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.commit()
+    engine.dispose()
+    with sqlite3.connect(tmp_path / "old.sqlite3") as filling:
+        filling.execute(
+            "INSERT INTO orders (id, person, ordered_by, share, path, kind, label, target, import_again,"
+            " request_digest, stage, condition, stage_since, attempt, idle_tries, revision, change,"
+            " manifest_revision, manifest_digest, sealed, file_count, size_bytes, asks_left_out, created_at,"
+            " updated_at) VALUES ('o', 'alice', 'alice', 'conf', 'p', 'folder', '', '{}', 0, '', 'accepted',"
+            " 'queued', '2026-01-01', 0, 0, 1, 1, 0, '', 0, 0, 0, 0, '2026-01-01', '2026-01-01')"
+        )
+    path, held, _ = make_backup(tmp_path / "old.sqlite3", folder, Keep())
+    assert held.revision == "0001"
+    restored, _aside = restore_file(site, path, "me")
+    assert restored.revision == "0001"
+    assert snapshots.inspect(path).revision == "0001", "the backup itself stays as it was"
+    store = open_store(site)
+    assert ids(store) == {"o"}
+    assert store.order("o").seal == "agent"
+    assert not list((site.state_dir / "backups").glob("before-*")), "the backup is the copy"
     store.engine.dispose()
 
 

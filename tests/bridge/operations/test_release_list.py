@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -13,7 +14,12 @@ from uuid import UUID
 import pytest
 
 from server_bridge.contract import Release, ReleasedFile
-from server_bridge.operations.release_list import as_csv, as_nul, as_script
+from server_bridge.operations import release_formats
+
+
+def as_script(releases: list[Release], tolerance: float) -> str:
+    return "".join(release_formats.as_script(releases, tolerance))
+
 
 ODD = [
     "plain.tif",
@@ -37,6 +43,7 @@ def release_of(top: Path, *names: str, valid: timedelta = timedelta(minutes=5)) 
     return Release(
         order_id=UUID(int=7),
         share="scope1",
+        path="run 1",
         released=True,
         checked_at=now,
         valid_until=now + valid,
@@ -101,7 +108,67 @@ def test_the_lists_for_programs_keep_every_name(top: Path) -> None:
     (top / "run 1" / "two\nlines").write_bytes(b"x")
     names = [f"run 1/{name}" for name in [*ODD, "two\nlines"]]
     release = release_of(top, *names)
-    assert as_nul([release]).split("\0") == [*names, ""]
-    rows = list(csv.DictReader(io.StringIO(as_csv([release]))))
+    assert "".join(release_formats.as_nul([release])).split("\0") == [*names, ""]
+    rows = list(csv.DictReader(io.StringIO("".join(release_formats.as_csv([release])))))
     assert [row["path"] for row in rows] == names
     assert {row["order"] for row in rows} == {str(release.order_id)}
+
+
+def test_emptied_folders_go_with_the_acquisition_and_nothing_above_it(top: Path) -> None:
+    deep = top / "run 1" / "well A" / "-odd"
+    deep.mkdir(parents=True)
+    (deep / "x.tif").write_bytes(b"x")
+    (top / ".omero-ferry-share").touch()
+    release = release_of(top, "run 1/well A/-odd/x.tif", *(f"run 1/{name}" for name in ODD))
+    assert release_formats.folders_of(release) == ["run 1/well A/-odd", "run 1/well A", "run 1"]
+    done = run(as_script([release], 2.0), top)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in top.iterdir()] == [".omero-ferry-share"]
+
+
+def test_a_folder_with_something_left_or_above_the_acquisition_stays(top: Path) -> None:
+    (top / "run 1" / "mine.txt").write_bytes(b"mine")
+    (top / "run 1" / "sub").mkdir()
+    (top / "run 1" / "sub" / "x.tif").write_bytes(b"x")
+    release = release_of(top, "run 1/sub/x.tif", *(f"run 1/{name}" for name in ODD))
+    assert run(as_script([release], 2.0), top).returncode == 0
+    assert sorted(path.name for path in (top / "run 1").iterdir()) == ["mine.txt"]
+    # A single file has no folder of its own, and the share's top is never named.
+    lone = release_of(top, "run 1/mine.txt").model_copy(update={"path": "run 1/mine.txt"})
+    assert release_formats.folders_of(lone) == []
+    assert release_formats.folders_of(lone.model_copy(update={"path": "."})) == []
+
+
+def test_each_order_ends_with_its_own_validity(top: Path) -> None:
+    good = release_of(top, "run 1/plain.tif")
+    old = release_of(top, "run 1/two words.tif", valid=timedelta(seconds=-1))
+    done = run(as_script([good, old], 2.0), top)
+    assert done.returncode == 75
+    assert not (top / "run 1" / "plain.tif").exists()
+    assert (top / "run 1" / "two words.tif").exists()
+
+
+def test_a_hundred_thousand_files_are_written_order_by_order() -> None:
+    now = datetime.now(UTC)
+    taken = []
+
+    def many() -> Iterator[Release]:
+        for number in range(100):
+            taken.append(number)
+            yield Release(
+                order_id=UUID(int=number),
+                share="scope1",
+                path=f"run {number}",
+                released=True,
+                checked_at=now,
+                valid_until=now + timedelta(minutes=5),
+                files=tuple(
+                    ReleasedFile(path=f"run {number}/{one:04}.tif", size_bytes=1, mtime_ns=0)
+                    for one in range(1000)
+                ),
+            )
+
+    pieces = release_formats.as_script(many(), 2.0)
+    next(pieces), next(pieces)
+    assert taken == [0], "the second order is checked when it is its turn, not before"
+    assert sum(piece.count("\nfree ") for piece in pieces) == 99_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -88,3 +89,27 @@ def test_any_bytes_are_a_manifest_or_a_bad_request(body: bytes) -> None:
             read(body, gzipped)
         except BadRequest as error:
             assert error.code
+
+
+def test_memory_grows_by_a_few_hundred_bytes_per_line() -> None:
+    count, begun = 30_000, 0
+
+    class Endless(io.RawIOBase):
+        """The lines as they come, so that the body itself takes no room."""
+
+        def read(self, size: int = -1, /) -> bytes:
+            nonlocal begun
+            some = range(begun, min(begun + size // 100, count))
+            begun += len(some)
+            return lines(*((f"run/well {one // 100:03}/image_{one:06}.ome.tif", one, one) for one in some))
+
+    tracemalloc.start()
+    try:
+        manifest = read_manifest(
+            Endless(), gzipped=False, sealed=True, order_path="run", kind=AcquisitionKind.FOLDER
+        )
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(manifest.entries) == count
+    assert peak / count < 600, "a manifest of a million lines must fit a small machine"

@@ -46,7 +46,10 @@ def test_nothing_leaves_retired_and_every_stage_can_be_reached() -> None:
     for _ in Stage:
         reached |= {move.target for move in stages.TRANSITIONS if move.source in reached}
     assert reached == set(Stage)
-    assert not [move for move in stages.TRANSITIONS if move.source in (Stage.RETIRED, Stage.DISCARDED)]
+    assert not [move for move in stages.TRANSITIONS if move.source is Stage.RETIRED]
+    # Only out of quarantine, by staff.
+    out = [(move.target, move.causes) for move in stages.TRANSITIONS if move.source is Stage.DISCARDED]
+    assert out == [(Stage.PROVING, {stages.Cause.STAFF})]
 
 
 def test_there_is_no_dead_end_for_an_order_that_needs_somebody() -> None:

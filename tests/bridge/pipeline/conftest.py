@@ -17,15 +17,16 @@ MakeWorld = Callable[..., World]
 
 @pytest.fixture
 def make_world(tmp_path: Path) -> Iterator[MakeWorld]:
-    """``make_world(sandbox, limits=…, share=…)``: a site whose processes end with the test."""
+    """``make_world(sandbox, daemon={…}, limits=…, share=…)``: a site whose processes end with the test;
+    ``daemon`` is for the buffer's rsync."""
     made: list[World] = []
 
-    def make(sandbox: RunningSandbox, **more: Any) -> World:
+    def make(sandbox: RunningSandbox, daemon: dict[str, Any] | None = None, **more: Any) -> World:
         buffer = tmp_path / "buffer"
         buffer.mkdir()
-        daemon = RsyncDaemon(tmp_path / "rsyncd", buffer)
-        daemon.start()
-        world = World(tmp_path, sandbox, daemon, **more)
+        rsyncd = RsyncDaemon(tmp_path / "rsyncd", buffer, **(daemon or {}))
+        rsyncd.start()
+        world = World(tmp_path, sandbox, rsyncd, **more)
         made.append(world)
         return world
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import threading
 from pathlib import Path
+from queue import SimpleQueue
 
 from server_bridge.config import SiteConfig
 from server_bridge.context import build_context
@@ -16,11 +16,13 @@ from server_bridge.pipeline import service
 
 def main() -> None:
     configure_logging("console")
-    ending = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ending.set())
+    ending: SimpleQueue[int] = (
+        SimpleQueue()
+    )  # an Event could be locked by the very thread that is interrupted
+    signal.signal(signal.SIGTERM, lambda number, _frame: ending.put(number))
     running = service.start(build_context(SiteConfig(**json.loads(Path(sys.argv[1]).read_text()))))
     Path(sys.argv[2]).touch()
-    ending.wait()
+    ending.get()
     running.stop()
 
 

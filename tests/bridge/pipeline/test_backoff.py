@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from server_bridge.config import LimitsConfig
 from server_bridge.contract import Condition
 from server_bridge.errors import (
+    ConfigurationError,
     Conflict,
     FerryError,
     NeedsAttention,
@@ -31,6 +32,9 @@ LIMITS = LimitsConfig()
         (NeedsAttention(code="target_gone"), Failure.PERSON),
         (Conflict(), Failure.PERSON),
         (NotFound(), Failure.PERSON),
+        (NeedsAttention(code="share_auth_failed"), Failure.SITE),
+        (ConfigurationError(), Failure.SITE),
+        (NeedsAttention(code="source_unreadable"), Failure.PERSON),
     ],
 )
 def test_each_error_has_its_class(error: FerryError, expected: Failure) -> None:
@@ -40,20 +44,21 @@ def test_each_error_has_its_class(error: FerryError, expected: Failure) -> None:
 def test_a_refused_service_account_waits_so_that_orders_go_on_once_it_is_corrected() -> None:
     from server_bridge.omero.failures import ServiceRefused
 
-    assert classify(ServiceRefused("ferry")) is Failure.OUTAGE
+    assert classify(ServiceRefused("ferry")) is Failure.SITE
 
 
 @given(
+    failure=st.sampled_from([Failure.OUTAGE, Failure.SITE]),
     waited=st.floats(0, 1e7),
     idle=st.integers(0, 1000),
     progressed=st.booleans(),
     spread=st.floats(0, 1),
 )
 def test_an_outage_never_asks_a_person_and_never_waits_long(
-    waited: float, idle: int, progressed: bool, spread: float
+    failure: Failure, waited: float, idle: int, progressed: bool, spread: float
 ) -> None:
     found = decide(
-        Failure.OUTAGE,
+        failure,
         waited_seconds=waited,
         idle_tries=idle,
         progressed=progressed,

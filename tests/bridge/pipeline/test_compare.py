@@ -61,3 +61,21 @@ def test_differences_are_told_with_a_few_names() -> None:
     files = [Expected(f"run/{number}", 1, 10.0) for number in range(6)]
     found = compare.against_manifest(files, listing(Entry("run/new", 1, 1)), 0.0, lambda _path: False)
     assert compare.describe(found) == "new: 'run/new'; gone: 'run/0', 'run/1', 'run/2' and 3 more"
+
+
+def test_names_that_differ_only_in_spelling_are_told_from_writing() -> None:
+    nfc, nfd = "run/\u00e9.tif", "run/e\u0301.tif"
+
+    def found(manifest: list[Expected], *entries: Entry) -> tuple[str, str] | None:
+        return compare.spelt_differently(
+            compare.against_manifest(manifest, listing(*entries), 0.0, lambda _path: False)
+        )
+
+    assert found([Expected(nfc, 1, 5)], Entry(nfd, 1, 5)) == (nfc, nfd)
+    assert found(
+        [Expected("run/A", 1, 5), Expected("run/b", 1, 5)], Entry("run/a", 1, 5), Entry("run/b", 1, 5)
+    )
+    assert found([Expected(nfc, 1, 5)], Entry(nfc, 1, 5)) is None
+    assert found([Expected(nfc, 1, 5)], Entry(nfc, 2, 5)) is None
+    assert found([Expected("run/old", 1, 5)], Entry("run/new", 1, 5)) is None
+    assert found([Expected(nfc, 1, 5)], Entry(nfd, 1, 5), Entry("run/more", 1, 5)) is None

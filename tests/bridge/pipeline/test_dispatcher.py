@@ -16,7 +16,7 @@ from server_bridge.errors import ConfigurationError, StaleAttempt
 from server_bridge.orders.models import Order, utcnow
 from server_bridge.orders.stages import Cause
 from server_bridge.orders.store import Store
-from server_bridge.pipeline.dispatcher import IMPORT_QUEUE, Dispatcher, lanes_of
+from server_bridge.pipeline.dispatcher import IMPORT_QUEUE, LOST_SECONDS, Dispatcher, lanes_of
 from server_bridge.pipeline.live import LiveAttempts
 from server_bridge.pipeline.service import _take_lock
 from tests.bridge.bridge_site import make_site, make_store
@@ -68,7 +68,7 @@ class Notes:
 
 def make(store: Store, notes: Notes, **pulls: int) -> Dispatcher:
     lanes = lanes_of(pulls or {"conf": 1}, imports=2)
-    return Dispatcher(store, lanes, notes.submit, lambda _now: 0, every_seconds=0.05, lost_seconds=0.1)
+    return Dispatcher(store, lanes, notes.submit, lambda _now: 0, every_seconds=0.05)
 
 
 def test_no_more_is_claimed_than_can_run_and_the_oldest_comes_first(store: Store) -> None:
@@ -146,7 +146,7 @@ def test_an_attempt_that_never_ran_is_found_and_one_that_runs_is_not(store: Stor
     lost, alive = put(store), put(store)
     dispatcher.turn(utcnow())
     dispatcher.started(alive, 1)
-    later = time.monotonic() + 1
+    later = time.monotonic() + LOST_SECONDS + 1
     assert dispatcher.find_lost(later) == [lost]
     assert store.order(lost).condition == Condition.QUEUED
     assert store.order(alive).condition == Condition.RUNNING
@@ -171,6 +171,62 @@ def test_the_loop_survives_a_turn_that_fails(store: Store) -> None:
     try:
         until = time.monotonic() + 20
         while not notes.given and time.monotonic() < until:
+            time.sleep(0.02)
+    finally:
+        dispatcher.stop()
+    assert [given[2] for given in notes.given] == [order_id]
+
+
+# --- clocks and locks -------------------------------------------------------------------------------------
+
+
+def waiting(store: Store, order_id: str, until: datetime) -> None:
+    number = store.claim(order_id, utcnow())
+    assert number is not None
+    store.wait(order_id, number, Reason(code="share_away", title="Away"), until, progressed=True)
+
+
+def test_a_clock_that_was_set_back_strands_no_order(store: Store) -> None:
+    """The pause was written while the clock was five hours ahead."""
+    notes = Notes()
+    dispatcher = make(store, notes)
+    stranded, patient = put(store), put(store)
+    now = utcnow()
+    waiting(store, stranded, now + timedelta(hours=5))
+    waiting(store, patient, now + timedelta(minutes=50))
+    assert dispatcher.turn(now) == 0
+    dispatcher._looked_for_lost_at = float("-inf")
+    dispatcher.turn(now)
+    assert store.order(stranded).condition == Condition.QUEUED
+    assert store.order(patient).condition == Condition.WAITING, "a pause that can be meant is kept"
+    assert dispatcher.turn(now) == 1
+    assert [given[2] for given in notes.given] == [stranded]
+
+
+def test_a_clock_that_was_set_ahead_only_means_sooner(store: Store) -> None:
+    notes = Notes()
+    dispatcher = make(store, notes)
+    order_id = put(store)
+    waiting(store, order_id, utcnow() + timedelta(minutes=5))
+    assert dispatcher.turn(utcnow() + timedelta(days=400)) == 1
+    assert [given[2] for given in notes.given] == [order_id]
+
+
+def test_nothing_is_dispatched_while_another_bridge_has_the_orders(store: Store) -> None:
+    notes, may_work = Notes(), threading.Event()
+    order_id = put(store)
+    lanes = lanes_of({"conf": 1}, imports=1)
+    dispatcher = Dispatcher(
+        store, lanes, notes.submit, lambda _now: 0, every_seconds=0.05, may_work=may_work.is_set
+    )
+    dispatcher.start()
+    try:
+        time.sleep(0.5)
+        assert notes.given == []
+        may_work.set()
+        deadline = time.monotonic() + 60
+        while not notes.given:
+            assert time.monotonic() < deadline
             time.sleep(0.02)
     finally:
         dispatcher.stop()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from server_bridge.errors import NeedsAttention
-from server_bridge.omero.receipts import FilesetInfo
+from server_bridge.omero.receipts import FilesetInfo, ManagedFile
 from server_bridge.pipeline.unit_rules import UnitAction, UnitDecision, decide
+
+FILE = "s/conf/order/a.tif"
 
 
 def fileset(
@@ -18,12 +22,14 @@ def fileset(
     finished: bool | None = True,
     owner: str = "alice",
     group: int = 3,
+    files: tuple[str, ...] = (FILE,),
 ) -> FilesetInfo:
-    return FilesetInfo(number, finished, tuple(range(images)), (), group, owner, ())
+    held = tuple(ManagedFile(7, "a/", "x", 1, "", "", path, Path("/m/a/x")) for path in files)
+    return FilesetInfo(number, finished, tuple(range(images)), (), group, owner, held)
 
 
-def ask(*filesets: FilesetInfo, failed: int | None = None) -> UnitDecision:
-    return decide(filesets, person="alice", group_id=3, failed_fileset_id=failed)
+def ask(*filesets: FilesetInfo, failed: int | None = None, files: tuple[str, ...] = (FILE,)) -> UnitDecision:
+    return decide(filesets, files=files, person="alice", group_id=3, failed_fileset_id=failed)
 
 
 def test_nothing_there_is_imported() -> None:
@@ -66,6 +72,26 @@ def test_what_only_a_person_can_judge_is_not_touched(filesets: list[FilesetInfo]
     with pytest.raises(NeedsAttention) as caught:
         ask(*filesets)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("ordered", "word"),
+    [
+        ((FILE, "s/conf/order/b.tif"), "missing in OMERO"),
+        (("s/conf/order/b.tif",), "more than ordered"),
+        ((FILE, FILE), "missing in OMERO"),
+    ],
+)
+def test_a_set_that_came_out_otherwise_is_never_adopted(ordered: tuple[str, ...], word: str) -> None:
+    with pytest.raises(NeedsAttention) as caught:
+        ask(fileset(1, images=1), files=ordered)
+    assert caught.value.code == "unit_differs"
+    assert word in caught.value.detail
+
+
+def test_the_order_of_files_does_not_matter() -> None:
+    held = ("s/a", "s/b")
+    assert ask(fileset(1, images=1, files=held), files=("s/b", "s/a")).action is UnitAction.ADOPT
 
 
 @given(

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,12 +24,12 @@ from omero.rtypes import unwrap
 
 from server_bridge.config import SiteConfig
 from server_bridge.context import Context, build_context
-from server_bridge.contract import Condition, ReceiptStatus, Stage, Target
+from server_bridge.contract import Condition, ReceiptStatus, Stage, Target, TargetKind
 from server_bridge.orders.models import ImportUnit, Order, OrderEvent, OrderFile, utcnow
 from server_bridge.pipeline import service
 from server_bridge.sandbox.faults import set_fault
 from tests.bridge.bridge_site import make_site
-from tests.bridge.conftest_sandbox import RunningSandbox
+from tests.bridge.conftest_sandbox import PASSWORDS, RunningSandbox
 from tests.bridge.rsyncd import RsyncDaemon
 
 ROOT = Path(__file__).parents[3]
@@ -40,13 +40,19 @@ LONG_SECONDS = 90.0
 
 @dataclass
 class World:
-    """One site. ``limits`` and ``share`` replace values of the site file."""
+    """One site. ``limits``, ``share``, ``omero`` and ``database_url`` replace values of the site file;
+    ``rsync`` is the bridge's own."""
 
     top: Path
     sandbox: RunningSandbox
     rsyncd: RsyncDaemon
     limits: dict[str, Any] = field(default_factory=dict)
     share: dict[str, Any] = field(default_factory=dict)
+    omero: dict[str, Any] = field(default_factory=dict)
+    database_url: str | None = None
+    """None: what the run's tests work on."""
+    more_shares: tuple[dict[str, Any], ...] = ()
+    rsync: str = "rsync"
     bridge: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -65,7 +71,7 @@ class World:
             "id": SHARE,
             "source": {
                 "kind": "daemon",
-                "host": "127.0.0.1",
+                "host": self.rsyncd.address,
                 "port": self.rsyncd.port,
                 "module": "acq",
                 "user": "bridge",
@@ -92,8 +98,12 @@ class World:
             "java": str(self.sandbox.java_dir / "java"),
             "call_timeout_seconds": 10,
             "webclient_url": "https://omero.example.org/webclient",
+            **self.omero,
         }
-        values["shares"] = (share,)
+        values["shares"] = (share, *self.more_shares)
+        values["rsync"] = self.rsync
+        if self.database_url is not None:
+            values["database_url"] = self.database_url
         return SiteConfig(**values)
 
     @property
@@ -111,26 +121,38 @@ class World:
         person: str = "alice",
         group: str = "Cytoskeleton",
         dataset: str = "",
+        screen: str = "",
         tags: tuple[str, ...] = (),
         sealed: bool = True,
+        seal: str = "agent",
+        order_id: str = "",
+        share: str = SHARE,
     ) -> str:
-        """An accepted order for what lies at ``path`` on the buffer now."""
+        """An accepted order for what lies at ``path`` on the buffer now, into a new dataset or ``screen``.
+
+        With ``seal="bridge"`` nobody gives it a manifest.
+        """
+        sealed = sealed and seal == "agent"
         context = self.context
         known = context.omero.person(person)
         assert known is not None
         group_id = next(one.id for one in known.groups if one.name == group)
         target = Target(
-            group_id=group_id, group_name=group, container_name=dataset or f"run {uuid.uuid4()}", tags=tags
+            group_id=group_id,
+            group_name=group,
+            kind=TargetKind.SCREEN if screen else TargetKind.DATASET,
+            container_name=screen or dataset or f"run {uuid.uuid4()}",
+            tags=tags,
         )
-        files = self.manifest(path)
-        order_id = str(uuid.uuid4())
+        files = self.manifest(path) if seal == "agent" else {}
+        order_id = order_id or str(uuid.uuid4())
         now = utcnow()
         with context.store.write() as session:
             row = Order(
                 id=order_id,
                 person=person,
                 ordered_by=person,
-                share=SHARE,
+                share=share,
                 path=path,
                 kind="folder" if (self.buffer / path).is_dir() else "file",
                 target=target.model_dump(mode="json"),
@@ -139,8 +161,10 @@ class World:
                 condition=Condition.QUEUED if sealed else Condition.WAITING,
                 stage_since=now,
                 change=0,
-                manifest_revision=1,
+                manifest_revision=1 if seal == "agent" else 0,
                 sealed=sealed,
+                seal=seal,
+                next_try_at=now if seal == "bridge" else None,
                 file_count=len(files),
                 size_bytes=sum(size for size, _ in files.values()),
                 created_at=now,
@@ -265,21 +289,29 @@ class World:
         finally:
             running.stop()
 
-    def start_bridge(self) -> subprocess.Popen[bytes]:
-        """The pipeline in a process of its own, which a test may kill."""
+    def start_bridge(self, before: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """The pipeline in a process of its own, which a test may kill; ``before`` is written before its
+        command."""
         described = self.top / "site.json"
         described.write_text(json.dumps(self.site.model_dump(mode="json")))
         ready = self.top / "ready"
         ready.unlink(missing_ok=True)
         with (self.top / "bridge.log").open("ab") as log:
             self.bridge = subprocess.Popen(
-                [sys.executable, "-m", "tests.bridge.pipeline.pipeline_process", str(described), str(ready)],
+                [
+                    *before,
+                    sys.executable,
+                    "-m",
+                    "tests.bridge.pipeline.pipeline_process",
+                    str(described),
+                    str(ready),
+                ],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-            )
+            )  # fmt: skip
         deadline = time.monotonic() + LONG_SECONDS
         while not ready.exists():
             if self.bridge.poll() is not None or time.monotonic() > deadline:
@@ -330,6 +362,29 @@ class World:
             }
             for row in found
         ]
+
+    def runs(self, order_id: str) -> list[str]:
+        """The heading of each run of the importer, oldest first."""
+        logs = sorted(
+            (self.site.state_dir / "orders" / order_id).glob("*-import.log"),
+            key=lambda path: int(path.name.partition("-")[0]),
+        )
+        lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
+        return [line for line in lines if line.startswith("--- attempt ")]
+
+    def empty_filesets(self, order_id: str) -> set[int]:
+        """Filesets of this order without images."""
+        return {one["fileset"] for one in self.in_omero(order_id) if not one["images"]}
+
+    def administrator_deletes(self, *filesets: int) -> None:
+        """OMERO's administrator deletes filesets, as a remedy asks for."""
+        with self.context.omero._open("root", PASSWORDS["root"], "testing") as root:
+            group = root.rows(
+                "select fs.details.group.id from Fileset fs where fs.id in (:ids)",
+                {"ids": list(filesets)},
+                group=-1,
+            )[0][0]
+            root.delete_all("Fileset", filesets, int(group), doing="deleting in a test")
 
     def require_once(self, order_id: str, paths: set[str]) -> None:
         """Each of these buffer files is in OMERO exactly once, with its bytes, and is the staged inode."""

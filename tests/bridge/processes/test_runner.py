@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from server_bridge.processes import watch
 from server_bridge.processes.runner import (
     Ended,
     LockBusy,
+    OrphansRemain,
     ProcessRunner,
     ProgramMissing,
     RunLock,
@@ -312,3 +314,77 @@ def test_children_outlive_the_thread_that_asked_for_them(runner: ProcessRunner) 
     worker.join()
     out, _ = children[0].communicate(timeout=60)
     assert (out, children[0].returncode) == (b"done\n", 0)
+
+
+# --- what cannot be ended, and what gets away
+
+
+def test_a_child_is_the_leader_of_a_session_and_group_of_its_own(runner: ProcessRunner) -> None:
+    script = "import os; print(os.getpid(), os.getpgid(0), os.getsid(0))"
+    said = runner.run([sys.executable, "-c", script], env=ENV).stdout.split()
+    assert len(set(said)) == 1
+    assert int(said[0]) != os.getpgid(0)
+
+
+def test_a_stream_without_any_line_end_is_cut_into_pieces(runner: ProcessRunner) -> None:
+    sizes: list[int] = []
+    result = runner.run(
+        shell("head -c 20000000 /dev/zero >&2"),
+        env=ENV,
+        on_stderr_line=lambda line: sizes.append(len(line)),
+        stderr_limit_bytes=1000,
+    )
+    assert sum(sizes) == result.stderr_bytes == 20_000_000
+    assert max(sizes) <= (1 << 20) + (1 << 16), "no line may grow without end in memory"
+    assert len(result.stderr) < 1200
+
+
+def test_a_daemon_that_left_the_group_is_ended_before_the_next_child_starts(
+    runner: ProcessRunner, tmp_path: Path
+) -> None:
+    pid_file, lock_path = tmp_path / "pid", tmp_path / "order.lock"
+    script = f"setsid sh -c 'echo $$ > {pid_file}; exec sleep 300 >/dev/null 2>&1' & exit 0"
+    assert runner.run(shell(script), env=ENV, lock_path=lock_path).returncode == 0
+    daemon = read_pid(pid_file)
+    with RunLock.acquire(lock_path) as lock:
+        assert daemon in lock.ended_orphans
+        assert not is_alive(daemon)
+
+
+@pytest.fixture
+def unkillable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signals have no effect, as on a process that waits for a hung disk in the kernel."""
+    monkeypatch.setattr(watch.Watch, "_signal", lambda self, number: None)
+    monkeypatch.setattr(watch, "signal_verified", lambda pid, number, still: None)
+    monkeypatch.setattr(watch, "_UNKILLABLE_SECONDS", 0.5)
+
+
+def test_a_child_that_no_signal_reaches_is_reported_and_keeps_its_lock(
+    unkillable: None, tmp_path: Path
+) -> None:
+    lock_path, pid_file = tmp_path / "order.lock", tmp_path / "pid"
+    with pytest.raises(OrphansRemain) as caught:
+        ProcessRunner(grace_seconds=0.2, death_signal=False).run(
+            shell(f"echo $$ > {pid_file}; exec sleep 300"), env=ENV, lock_path=lock_path, stall_seconds=0.3
+        )
+    child = read_pid(pid_file)
+    assert caught.value.pids == (child,)
+    assert "Check the mounts" in caught.value.remedy
+    assert is_alive(child)
+    # The disk answers again: whoever comes next ends it first.
+    with RunLock.acquire(lock_path) as lock:
+        assert child in lock.ended_orphans
+        assert not is_alive(child)
+
+
+def test_a_member_of_the_group_that_no_signal_reaches_is_reported_too(
+    unkillable: None, tmp_path: Path
+) -> None:
+    pid_file = tmp_path / "pid"
+    with pytest.raises(OrphansRemain) as caught:
+        ProcessRunner(grace_seconds=0.2).run(
+            shell(f"sleep 300 >/dev/null 2>&1 & echo $! > {pid_file}"), env=ENV
+        )
+    left = read_pid(pid_file)
+    assert caught.value.pids == (left,)
+    os.kill(left, signal.SIGKILL)

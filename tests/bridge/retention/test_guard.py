@@ -51,6 +51,14 @@ def test_the_hold_ends_at_its_moment() -> None:
     assert (early.code, early.next_try_at) == ("hold", AFTER)
 
 
+def test_a_clock_that_was_set_ahead_ends_no_hold() -> None:
+    facts = replace(GOOD, clock_lead=timedelta(days=5))
+    early = may_be_released(facts, PROVEN_AT + timedelta(days=5, hours=1))
+    assert early is not None
+    assert (early.code, early.next_try_at) == ("hold", PROVEN_AT + timedelta(days=8))
+    assert may_be_released(facts, PROVEN_AT + timedelta(days=8)) is None
+
+
 @given(
     stage=st.sampled_from(Stage),
     proven=st.booleans(),

@@ -92,7 +92,8 @@ def test_data_deleted_in_omero_is_neither_released_nor_imported_again(held: Worl
     assert answer.reason is not None
     assert (answer.released, answer.reason.code) == (False, "proof_lost")
     with held.running():
-        held.wait_reason(order_id, "deleted_in_omero")
+        held.wait_reason(order_id, "gone_in_omero")  # what comes then: test_deleted_in_omero.py
+    assert not recheck(held.context, order_id).released
     assert len(held.in_omero(order_id)) == 1
 
 
