@@ -218,14 +218,14 @@ POINTS: tuple[Point, ...] = (
     _after(
         "drop.unlinked",
         "a staged link is gone, which is written nowhere",
-        "pathlib:Path.unlink",
-        called_from="server_bridge.retention.reconcile",
+        "server_bridge.retention.reconcile:unlink_second_name",
+        gives=bool,
     ),
     _after(
         "drop.committed",
         "the staged links are dropped and the order is retired",
         "server_bridge.retention.releaser:drop_links",
-        gives=bool,
+        gives=lambda made: bool(made.count),
     ),
     # -- the end of a process
     _before("stop.begun", "the bridge was told to end", "server_bridge.pipeline.service:Service.stop"),
