@@ -20,7 +20,20 @@ from datetime import datetime, timedelta
 from server_bridge.contract import Reason, Stage
 from server_bridge.orders.outages import LOOKS_AT_SHARE, OMERO, share_need
 
-SHARE_AWAY = frozenset({"share_away", "share_marker_missing", "share_busy"})
+SHARE_AWAY = frozenset(
+    {
+        "share_away",
+        "share_marker_missing",
+        "share_busy",
+        # The site's settings for the share are wrong: no order gets through before they are corrected.
+        "share_auth_failed",
+        "share_host_key",
+        "share_unknown",
+        "ssh_configuration",
+        "rsync_refused",
+        "rsync_incompatible",
+    }
+)
 OMERO_AWAY = frozenset({"omero_away", "omero_hung", "omero_session_lost", "omero_service_account"})
 LONGEST_PAUSE = timedelta(minutes=5)
 _FAILURES_THAT_CLOSE = 2
