@@ -174,7 +174,9 @@ class BigOrder:
         self._number = number
 
     def attempt(self) -> Attempt:
-        return Attempt(self.context, self.order_id, self._number, threading.Event(), self._live, self._runner)
+        return Attempt(
+            self.context, self.order_id, self._number, threading.Event(), self._live, self._runner, Room()
+        )
 
     def _step(self, step: Any) -> None:
         with suppress(Finished):

@@ -198,8 +198,9 @@ def test_a_staged_link_is_dropped_when_the_disk_knows_that_the_buffer_copy_is_go
     for path in life.files:
         dropped = [
             call
-            for call in life.trace.all(lambda call: call.name in ("unlink", "unlinkat"))
-            if f'"{life.staged(path)}"' in call.text
+            for call in life.trace.all(lambda call: call.name == "unlinkat")
+            # The name is unlinked in its opened folder.
+            if call.on(life.staged(path).parent) and f'"{life.staged(path).name}"' in call.text
         ]
         assert len(dropped) == 1
         assert synced.ended < dropped[0].began, f"{path} was dropped before the report was on the disk"

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from server_bridge.cli import app
 from server_bridge.config import SiteConfig
 from server_bridge.contract import Stage
+from server_bridge.orders.models import OrderFile
 from tests.bridge.conftest_sandbox import RunningSandbox
 from tests.bridge.pipeline.world import World, age
 from tests.bridge.rsyncd import RsyncDaemon
@@ -89,7 +91,10 @@ def stock(world: World) -> list[str]:
 def proven(world: World, stock: list[str]) -> Iterator[str]:
     """A proven order to break: its files and rows are as they were when the test has ended."""
     order_id = stock[0]
-    rows = [row for row in world.files(order_id).values() if row.managed_path]
+    with world.context.store.read() as session:
+        rows = session.scalars(
+            select(OrderFile).where(OrderFile.order_id == order_id, OrderFile.managed_path.is_not(None))
+        ).all()
     order = world.look(order_id)
     contents = {row.path: world.staged(order_id, row.path).read_bytes() for row in rows}
     yield order_id

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from server_bridge.contract import Condition, Stage
 from server_bridge.errors import NeedsAttention, StepFailed, TransientFailure
+from server_bridge.mover.room import Room
 from server_bridge.omero.importer import ImportRun
 from server_bridge.omero.importer_output import RunLog, parse_log_line
 from server_bridge.omero.paths import client_path
@@ -217,7 +218,7 @@ class Bridge:
             number = order.attempt
         context: Any = SimpleNamespace(store=self.store, site=self.site, omero=omero)
         live: Any = SimpleNamespace(is_stopping=False)
-        attempt = Attempt(context, order_id, number, Event(), live, runner=None)  # type: ignore[arg-type]
+        attempt = Attempt(context, order_id, number, Event(), live, runner=None, room=Room())  # type: ignore[arg-type]
         book = UnitBook(attempt, self.store.units(order_id), self.store.files(order_id))
         lock: Any = SimpleNamespace(fd=5)
         try:
