@@ -22,6 +22,7 @@ from typing import Any, cast
 
 from server_bridge.context import Context
 from server_bridge.contract import AcquisitionKind, OrderIntent, ReceiptStatus, Stage, Target
+from server_bridge.mover.room import Room
 from server_bridge.omero.importer import ScannedUnit
 from server_bridge.orders import intake, manifest_reader, manifests, receipt_formats
 from server_bridge.orders.callers import Caller
