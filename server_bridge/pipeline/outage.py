@@ -87,7 +87,9 @@ class Gates:
         gate = self._gates.setdefault(need, Gate())
         if gate.failed[-1:] != (order_id,):
             gate.failed = (*gate.failed[-1:], order_id)
-        if len(gate.failed) < _FAILURES_THAT_CLOSE:
+        if len(gate.failed) < _FAILURES_THAT_CLOSE or gate.is_shut(now):
+            # What ends during a pause began before it, or was a person's own try: it says nothing new. A
+            # dozen pulls that one outage ends together would make the first pause the longest.
             return None
         gate.pauses += 1
         gate.closed_at = gate.closed_at or now

@@ -31,18 +31,27 @@ def test_one_order_that_fails_again_and_again_closes_nothing() -> None:
     assert gates.closed() == {}
 
 
-def test_a_second_order_closes_the_gate_and_every_further_failure_doubles_the_pause() -> None:
+def test_a_second_order_closes_the_gate_and_every_failure_after_a_pause_doubles_it() -> None:
     gates = Gates(PAUSE)
     gates.away("share conf", "a", AWAY, NOW)
-    pauses = []
+    pauses, now = [], NOW
     for order in ("b", "c", "d", "e", "f", "g"):
-        gate = gates.away("share conf", order, AWAY, NOW)
+        gate = gates.away("share conf", order, AWAY, now)
         assert gate is not None
         assert gate.until is not None
-        pauses.append(gate.until - NOW)
+        pauses.append(gate.until - now)
+        now = gate.until
     assert pauses[:3] == [PAUSE, 2 * PAUSE, 4 * PAUSE]
     assert pauses[-1] == LONGEST_PAUSE
     assert gates.closed()["share conf"].failed[-1] == "g"
+
+
+def test_attempts_that_one_outage_ends_together_do_not_lengthen_the_pause() -> None:
+    gates = Gates(PAUSE)
+    for order in ("a", "b", "c", "d", "e", "f", "g", "h"):
+        gates.away("share conf", order, AWAY, NOW)
+    gate = gates.closed()["share conf"]
+    assert (gate.until, gate.failed[-1]) == (NOW + PAUSE, "h")
 
 
 def test_what_proves_to_be_there_opens_its_own_gate_alone() -> None:
