@@ -16,6 +16,9 @@ from sqlalchemy.engine import make_url
 from server_bridge.errors import ConfigurationError
 
 BUSY_TIMEOUT_MS = 30_000
+POOL_SIZE, POOL_OVERFLOW = 10, 60
+"""Together more than all threads (forty of the API's, the pipeline's). A thread that waits for a connection
+while it holds a lock that those with connections wait for would stop everybody: seen with 200 agents."""
 MINIMUM_SQLITE = (3, 35, 0)
 """RETURNING came with it, and the engine needs it too."""
 
@@ -28,7 +31,7 @@ def open_database(url: str) -> Engine:
     """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True)
+        return create_engine(parsed, pool_pre_ping=True, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW)
     if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
         raise ConfigurationError(
             f"SQLite {sqlite3.sqlite_version} is older than 3.35.",
@@ -40,7 +43,10 @@ def open_database(url: str) -> Engine:
             f"{Path(parsed.database).parent} is not a folder.", title="No place for the database"
         )
     engine = create_engine(
-        parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}
+        parsed,
+        connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_OVERFLOW,
     )
 
     @event.listens_for(engine, "connect")
