@@ -14,7 +14,8 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, insort
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
@@ -82,8 +83,7 @@ class QueueBook:
 
     def places(self, session: Session, wanted: Iterable[str]) -> dict[str, QueuePlace]:
         """How many orders come before each of ``wanted``: those that run and those that queued earlier."""
-        with self._guard:
-            self._refresh(session)
+        with self._reading(session):
             by_lane: dict[str, list[Key]] = defaultdict(list)
             for order_id in wanted:
                 if (entry := self._entries.get(order_id)) is not None:
@@ -109,8 +109,7 @@ class QueueBook:
     def moved(self, session: Session, caller: Caller, after: int, limit: int) -> list[str]:
         """The caller's queued orders whose place changed after that change, oldest first, at most
         ``limit``."""
-        with self._guard:
-            self._refresh(session)
+        with self._reading(session):
             found = [
                 entry
                 for entry in self._visible(caller)
@@ -120,8 +119,8 @@ class QueueBook:
 
     def refresh(self, session: Session) -> None:
         """Read what changed since the last look."""
-        with self._guard:
-            self._refresh(session)
+        with self._reading(session):
+            pass
 
     def may_have_moved(self, caller: Caller, after: int, *, if_busy: bool) -> bool:
         """A cheap first look at :meth:`moved`, as of the last refresh. It reads nothing and never waits, so
@@ -149,6 +148,16 @@ class QueueBook:
         return [entry for order_id in ids if (entry := self._entries.get(order_id)) is not None]
 
     # --- keeping up -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _reading(self, session: Session) -> Iterator[None]:
+        """Holds the book, as new as ``session`` is."""
+        # A session may have to wait for a connection until another thread gives one back, and that thread
+        # may wait for this book: so the connection comes first.
+        session.connection()
+        with self._guard:
+            self._refresh(session)
+            yield
 
     def _refresh(self, session: Session) -> None:
         counter = session.scalar(select(FeedCounter.value).where(FeedCounter.id == 1)) or 0
