@@ -324,6 +324,11 @@ class Condition(StrEnum):
 class AcquisitionKind(StrEnum):
     FILE = "file"
     FOLDER = "folder"
+    GROUP = "group"
+    """Entries of one folder that belong together by their names (an image and its ``_name_`` folder, a series)."""
+
+
+MemberPattern = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^/\x00]+$")]
 
 
 class OrderIntent(Request):
@@ -332,6 +337,10 @@ class OrderIntent(Request):
     share: ShareId
     path: SharePath
     kind: AcquisitionKind
+    members: tuple[MemberPattern, ...] = Field(default=(), max_length=32)
+    """Of a group, and of nothing else: shell patterns (`fnmatch.fnmatchcase`) on the names of the entries in the
+    path's folder: files, and folders with all that is in them. The path's last part is the group's name: the
+    file that stands for it, or a pattern (``run1_t*.tif``), which no file on Windows can be named."""
     target: Target
     label: Annotated[str, Field(max_length=255)] = ""
     first_seen_at: datetime | None = None
@@ -343,6 +352,12 @@ class OrderIntent(Request):
     seal: Literal["agent", "bridge"] = "agent"
     """Who judges it finished. ``bridge`` (staff only): nobody sends a manifest; the bridge lists the place
     itself until two listings are equal and nothing in it is young."""
+
+    @model_validator(mode="after")
+    def _members_of_a_group(self) -> OrderIntent:
+        if (self.kind is AcquisitionKind.GROUP) != bool(self.members):
+            raise ValueError("members are a group's, and a group has members")
+        return self
 
 
 class ManifestEntry(Request):
