@@ -209,6 +209,7 @@ class Clerk:
             session.grant.for_order(order_id),
             self._clock.now(),
         )
+        self._machine.note_ordered(found.id, self._clock.now())
         self._wake_sender()
         return order_id
 

@@ -37,6 +37,11 @@ MIGRATIONS = (
     CREATE INDEX orders_by_place ON orders (share, path);
     CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)
     """,
+    "ALTER TABLE acquisitions ADD COLUMN members TEXT NOT NULL DEFAULT '[]'",
+    """
+    ALTER TABLE acquisitions ADD COLUMN format TEXT NOT NULL DEFAULT '';
+    ALTER TABLE acquisitions ADD COLUMN ordered_at TEXT
+    """,
 )
 ENDED = frozenset({Stage.RETIRED, Stage.CANCELLED, Stage.DISCARDED})
 PRESENCE_LEASE = timedelta(minutes=2)
@@ -64,6 +69,8 @@ def _acquisition(row: sqlite3.Row) -> Acquisition:
         holds=tuple(json.loads(row["holds"])),
         problem=row["problem"],
         successor_of=row["successor_of"],
+        members=tuple(json.loads(row["members"])),
+        format=row["format"],
     )
 
 
@@ -116,7 +123,8 @@ class MachineStore:
                 connection.execute(
                     "INSERT INTO acquisitions (id, share, path, kind, first_seen_at, person_then, file_count,"
                     " size_bytes, last_change_at, fingerprint, content, finished_at, holds, problem,"
-                    " successor_of) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET"
+                    " successor_of, members, format) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+                    " ON CONFLICT (id) DO UPDATE SET members = excluded.members, format = excluded.format,"
                     " kind = excluded.kind, file_count = excluded.file_count,"
                     " size_bytes = excluded.size_bytes, last_change_at = excluded.last_change_at,"
                     " fingerprint = excluded.fingerprint, content = excluded.content,"
@@ -138,8 +146,25 @@ class MachineStore:
                         json.dumps(found.holds),
                         found.problem,
                         found.successor_of,
+                        json.dumps(found.members),
+                        found.format,
                     ),
                 )
+
+    def note_ordered(self, acquisition_id: str, now: datetime) -> None:
+        """A person of this machine ordered it: from now on its place and its members are an order's."""
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE acquisitions SET ordered_at = ? WHERE id = ?", (to_text(now), acquisition_id)
+            )
+
+    def ordered(self, share: str) -> frozenset[str]:
+        """The ids of acquisitions of a share that are there and were ordered on this machine."""
+        rows = self._database.connection().execute(
+            "SELECT id FROM acquisitions WHERE share = ? AND gone_at IS NULL AND ordered_at IS NOT NULL",
+            (share,),
+        )
+        return frozenset(row["id"] for row in rows)
 
     def override(self, acquisition_id: str, override: Override, now: datetime) -> None:
         """Keep what a person said; "not yet" also takes the verdict back."""
@@ -164,8 +189,8 @@ class MachineStore:
             )
             connection.execute(
                 "INSERT INTO acquisitions (id, share, path, kind, first_seen_at, person_then, file_count,"
-                " size_bytes, last_change_at, fingerprint, content, finished_at, successor_of)"
-                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                " size_bytes, last_change_at, fingerprint, content, finished_at, successor_of,"
+                " members, format) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     new_id,
                     old.share,
@@ -180,6 +205,8 @@ class MachineStore:
                     old.content,
                     to_text(old.finished_at),
                     old.id,
+                    json.dumps(old.members),
+                    old.format,
                 ),
             )
         return new_id

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -20,9 +21,10 @@ from pathlib import Path
 from uuid import uuid4
 
 from agent.core import listing
-from agent.core.acquisition import Acquisition, Found, discover, ignored_names, is_missing, root_of
+from agent.core.acquisition import Acquisition, ignored_names, root_of
 from agent.core.claims import person_at_first_sight
 from agent.core.clock import Clock
+from agent.core.discovery import Found, Known, absorbed, discover, is_missing
 from agent.core.errors import ShareAway
 from agent.core.machine_store import MachineStore
 from agent.core.settle import Look, Override, Rest, judge, observe
@@ -181,6 +183,7 @@ class ShareScanner:
         found = discover(
             self._top,
             self.share,
+            known=self._known_places(),
             wanted=lambda folder: self._folder_due(folder, tier, hints),
             beat=self._beat,
         )
@@ -189,6 +192,19 @@ class ShareScanner:
         listing.marker_present(self._top, self.share.marker)
         self._folders = self._folders & found.names | found.folders
         self._commit(found, result)
+
+    def _known_places(self) -> dict[str, Known]:
+        """What discovery has to respect: the finished and the ordered keep what they are."""
+        ordered = self._store.ordered(self.share.id)
+        return {
+            path: Known(
+                tracked.found.kind,
+                tracked.found.members,
+                tracked.found.format,
+                tracked.found.finished_at is not None or tracked.found.id in ordered,
+            )
+            for path, tracked in self._tracked.items()
+        }
 
     def _folder_due(self, folder: str, tier: Tier, hints: set[str]) -> bool:
         """In the hot tier only folders are listed in which something moved lately, or new ones."""
@@ -248,7 +264,8 @@ class ShareScanner:
             tracked = self._tracked.get(path)
             kind = found.acquisitions.get(path) or (tracked.found.kind if tracked else AcquisitionKind.FOLDER)
             try:
-                seen, judged = self._look(path, tracked, ignore)
+                members = self._members(path, found)
+                seen, judged = self._look(path, members, tracked, ignore)
                 result.looks[path] = (kind, seen if judged else None, self._clock.monotonic(), "")
                 if tracked is not None and not judged:
                     tracked.looked_at = self._clock.monotonic()
@@ -259,8 +276,13 @@ class ShareScanner:
             self._full_waits.discard(path)
         return result
 
+    def _members(self, path: str, found: Found) -> tuple[str, ...]:
+        """A group's patterns: as discovery saw them now, else as they are known."""
+        item, tracked = found.items.get(path), self._tracked.get(path)
+        return item.members if item else (tracked.found.members if tracked else ())
+
     def _look(
-        self, path: str, tracked: Tracked | None, ignore: tuple[str, ...]
+        self, path: str, members: tuple[str, ...], tracked: Tracked | None, ignore: tuple[str, ...]
     ) -> tuple[listing.Aggregate, bool]:
         """Look by the listing; ask each file where the listing says nothing about open files.
 
@@ -268,17 +290,20 @@ class ShareScanner:
             The aggregate, and whether it is a look that may judge.
         """
         if self._platform.listing_is_truth:
-            return self._fold(path, ignore, judged=False), True
-        quick = self._fold(path, ignore, judged=False)
+            return self._fold(path, members, ignore, judged=False), True
+        quick = self._fold(path, members, ignore, judged=False)
         settled = tracked is not None and tracked.found.finished_at is not None
         if tracked is not None and settled and tracked.listed == quick.content:
             return quick, False
         if tracked is not None:
             tracked.listed = quick.content
-        return self._fold(path, ignore, judged=True), True
+        return self._fold(path, members, ignore, judged=True), True
 
-    def _fold(self, path: str, ignore: tuple[str, ...], *, judged: bool) -> listing.Aggregate:
-        return listing.aggregate(listing.walk(self._top, path, judged=judged, beat=self._beat), ignore)
+    def _fold(
+        self, path: str, members: tuple[str, ...], ignore: tuple[str, ...], *, judged: bool
+    ) -> listing.Aggregate:
+        files = listing.walk(self._top, path, members=members, judged=judged, beat=self._beat)
+        return listing.aggregate(files, ignore)
 
     # --- what it means --------------------------------------------------------------------------------
 
@@ -301,7 +326,13 @@ class ShareScanner:
             if seen.counted == 0:
                 result.missing.add(path)
                 continue
-            after = self._take(path, kind, seen, at, before, running)
+            item = found.items.get(path)
+            parts = []
+            if before is None and item is not None:
+                parts = absorbed(path, item, (one.found for one in self._tracked.values()), found)
+            after = self._take(path, kind, seen, at, before, running, parts)
+            if item is not None:
+                after = replace(after, members=item.members, format=item.format or after.format)
             if before is None or after != before.found:
                 changed.append(after)
             self._tracked[path].found = after
@@ -328,6 +359,7 @@ class ShareScanner:
         at: float,
         before: Tracked | None,
         running: frozenset[str] | None,
+        parts: Sequence[Acquisition] = (),
     ) -> Acquisition:
         now = self._clock.now()
         look = Look(at, now, seen.fingerprint)
@@ -346,6 +378,14 @@ class ShareScanner:
                 fingerprint=b"",
                 content=b"",
             )
+            if parts:
+                # Its file came after its parts: it is as old as they are, and whose they were.
+                persons = {part.person_then for part in parts}
+                row = replace(
+                    row,
+                    first_seen_at=min(part.first_seen_at for part in parts),
+                    person_then=persons.pop() if len(persons) == 1 else "",
+                )
             before = self._tracked[path] = Tracked(row)
         rest = observe(before.rest, look)
         if before.rest is None or rest.fingerprint != before.rest.fingerprint:
