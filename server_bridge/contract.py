@@ -13,6 +13,7 @@ import hashlib
 import hmac
 from datetime import datetime
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -331,6 +332,28 @@ class AcquisitionKind(StrEnum):
 MemberPattern = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^/\x00]+$")]
 
 
+def is_member(name: str, members: tuple[str, ...]) -> bool:
+    """Whether an entry of a group's folder belongs to the group; case counts."""
+    return any(fnmatchcase(name, pattern) for pattern in members)
+
+
+def place_holds(path: str, members: tuple[str, ...], share_path: str) -> bool:
+    """Whether ``share_path`` lies in a place that can be ordered: agent and bridge both ask here.
+
+    Args:
+        path: The place's share path: a file, a folder, or a group's name in its folder.
+        members: A group's patterns; empty for a file or a folder, which holds itself and all below it.
+        share_path: The file or folder asked about.
+    """
+    if not members:
+        return share_path == path or share_path.startswith(f"{path}/")
+    folder = path.rpartition("/")[0]
+    if folder and not share_path.startswith(f"{folder}/"):
+        return False
+    below = share_path.removeprefix(f"{folder}/") if folder else share_path
+    return is_member(below.partition("/")[0], members)
+
+
 class OrderIntent(Request):
     """``PUT /v1/orders/{id}``: bring this acquisition to this target."""
 
@@ -358,6 +381,10 @@ class OrderIntent(Request):
         if (self.kind is AcquisitionKind.GROUP) != bool(self.members):
             raise ValueError("members are a group's, and a group has members")
         return self
+
+    def holds(self, share_path: str) -> bool:
+        """Whether a file at ``share_path`` belongs to what is ordered."""
+        return place_holds(self.path, self.members, share_path)
 
 
 class ManifestEntry(Request):

@@ -40,6 +40,8 @@ class Acquisition:
     """What kept us from looking into it."""
     successor_of: str = ""
     """The acquisition at the same place that OMERO took before this one changed."""
+    members: tuple[str, ...] = ()
+    """Of a group: shell patterns on the names of the entries in its folder, as an order has them."""
 
     @property
     def title(self) -> str:

@@ -37,6 +37,7 @@ MIGRATIONS = (
     CREATE INDEX orders_by_place ON orders (share, path);
     CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)
     """,
+    "ALTER TABLE acquisitions ADD COLUMN members TEXT NOT NULL DEFAULT '[]'",
 )
 ENDED = frozenset({Stage.RETIRED, Stage.CANCELLED, Stage.DISCARDED})
 PRESENCE_LEASE = timedelta(minutes=2)
@@ -64,6 +65,7 @@ def _acquisition(row: sqlite3.Row) -> Acquisition:
         holds=tuple(json.loads(row["holds"])),
         problem=row["problem"],
         successor_of=row["successor_of"],
+        members=tuple(json.loads(row["members"])),
     )
 
 
@@ -116,7 +118,8 @@ class MachineStore:
                 connection.execute(
                     "INSERT INTO acquisitions (id, share, path, kind, first_seen_at, person_then, file_count,"
                     " size_bytes, last_change_at, fingerprint, content, finished_at, holds, problem,"
-                    " successor_of) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET"
+                    " successor_of, members) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+                    " ON CONFLICT (id) DO UPDATE SET members = excluded.members,"
                     " kind = excluded.kind, file_count = excluded.file_count,"
                     " size_bytes = excluded.size_bytes, last_change_at = excluded.last_change_at,"
                     " fingerprint = excluded.fingerprint, content = excluded.content,"
@@ -138,6 +141,7 @@ class MachineStore:
                         json.dumps(found.holds),
                         found.problem,
                         found.successor_of,
+                        json.dumps(found.members),
                     ),
                 )
 
@@ -164,8 +168,8 @@ class MachineStore:
             )
             connection.execute(
                 "INSERT INTO acquisitions (id, share, path, kind, first_seen_at, person_then, file_count,"
-                " size_bytes, last_change_at, fingerprint, content, finished_at, successor_of)"
-                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                " size_bytes, last_change_at, fingerprint, content, finished_at, successor_of,"
+                " members) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     new_id,
                     old.share,
@@ -180,6 +184,7 @@ class MachineStore:
                     old.content,
                     to_text(old.finished_at),
                     old.id,
+                    json.dumps(old.members),
                 ),
             )
         return new_id
