@@ -325,7 +325,7 @@ class AcquisitionKind(StrEnum):
     FILE = "file"
     FOLDER = "folder"
     GROUP = "group"
-    """Entries of one folder that belong together by their names: an image and its ``_name_`` folder, a series."""
+    """Entries of one folder that belong together by name: an image and its ``_name_`` folder, a series."""
 
 
 MemberPattern = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^/\x00]+$")]

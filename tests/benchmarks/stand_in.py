@@ -38,6 +38,12 @@ class StandIn:
     def person(self, _username: str) -> None:
         """Nobody has an address here."""
 
+    def keep_service_session(self) -> None:
+        """There is nothing to keep."""
+
+    def let_go(self) -> None:
+        """There is nothing to end."""
+
     def import_unit(self, fileset_id: int, staged: Sequence[tuple[Path, str]]) -> None:
         """Link files in place, as `omero import --transfer=ln` does; ``staged`` are paths and SHA-1s."""
         folder = self.managed_repository / f"{self.username}_{self.user_id}" / str(fileset_id)
