@@ -326,7 +326,7 @@ class AcquisitionKind(StrEnum):
     FILE = "file"
     FOLDER = "folder"
     GROUP = "group"
-    """Entries of one folder that belong together by their names (an image and its ``_name_`` folder, a series)."""
+    """Entries of one folder that belong together by name: an image and its ``_name_`` folder, a series."""
 
 
 MemberPattern = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^/\x00]+$")]
@@ -361,9 +361,9 @@ class OrderIntent(Request):
     path: SharePath
     kind: AcquisitionKind
     members: tuple[MemberPattern, ...] = Field(default=(), max_length=32)
-    """Of a group, and of nothing else: shell patterns (`fnmatch.fnmatchcase`) on the names of the entries in the
-    path's folder: files, and folders with all that is in them. The path's last part is the group's name: the
-    file that stands for it, or a pattern (``run1_t*.tif``), which no file on Windows can be named."""
+    """Of a group, and of nothing else: shell patterns (`fnmatch.fnmatchcase`) on the names of the entries in
+    the path's folder: files, and folders with all that is in them. The path's last part is the group's name:
+    the file that stands for it, or a pattern (``run1_t*.tif``), which no file on Windows can be named."""
     target: Target
     label: Annotated[str, Field(max_length=255)] = ""
     first_seen_at: datetime | None = None
