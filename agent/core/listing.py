@@ -159,7 +159,9 @@ def _walk_group(
     if not entries:
         raise Gone(path)
     folders = []
-    for entry in entries:
+    entries.reverse()
+    while entries:
+        entry = entries.pop()  # each holds its own status once it was asked: let it go
         name = f"{prefix}/{entry.name}" if prefix else entry.name
         if entry.is_dir(follow_symlinks=False):
             folders.append((Path(entry.path), name))
@@ -186,7 +188,9 @@ def _walk_folder(start: Path, path: str, judged: bool, beat: Beat) -> Iterator[F
         except PermissionError as error:
             raise Unreadable(prefix, error) from error
         below = []
-        for entry in entries:
+        entries.reverse()
+        while entries:
+            entry = entries.pop()  # each holds its own status once it was asked: let it go
             name = f"{prefix}/{entry.name}"
             if entry.is_dir(follow_symlinks=False):
                 below.append((folder / entry.name, name))
