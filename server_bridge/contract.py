@@ -396,19 +396,19 @@ class AcquisitionKind(StrEnum):
     FILE = "file"
     FOLDER = "folder"
     GROUP = "group"
-    """Entries of one folder that belong together by their names (an image and its ``_name_`` folder, a series)."""
+    """Entries of one folder that belong together by name: an image and its ``_name_`` folder, a series."""
 
 
 MemberPattern = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^/\x00]+$")]
 
 
 def is_member(name: str, members: tuple[str, ...]) -> bool:
-    """Whether an entry of a group's folder belongs to the group. Case counts: names are as the share tells them."""
+    """Whether an entry of a group's folder belongs to the group; case counts."""
     return any(fnmatchcase(name, pattern) for pattern in members)
 
 
 def place_holds(path: str, members: tuple[str, ...], share_path: str) -> bool:
-    """Whether ``share_path`` lies in a place that can be ordered: the one test that agent and bridge both use.
+    """Whether ``share_path`` lies in a place that can be ordered: agent and bridge both ask here.
 
     Args:
         path: The place's share path: a file, a folder, or a group's name in its folder.
@@ -431,9 +431,9 @@ class OrderIntent(Request):
     path: SharePath
     kind: AcquisitionKind
     members: tuple[MemberPattern, ...] = Field(default=(), max_length=32)
-    """Of a group, and of nothing else: shell patterns (`fnmatch.fnmatchcase`) on the names of the entries in the
-    path's folder: files, and folders with all that is in them. The path's last part is the group's name: the
-    file that stands for it, or a pattern (``run1_t*.tif``), which no file on Windows can be named."""
+    """Of a group, and of nothing else: shell patterns (`fnmatch.fnmatchcase`) on the names of the entries in
+    the path's folder: files, and folders with all that is in them. The path's last part is the group's name:
+    the file that stands for it, or a pattern (``run1_t*.tif``), which no file on Windows can be named."""
     target: Target
     label: Annotated[str, Field(max_length=255)] = ""
     first_seen_at: datetime | None = None

@@ -34,8 +34,7 @@ class Acquisition:
     successor_of: str = ""
     """The acquisition at the same place that OMERO took before this one changed."""
     members: tuple[str, ...] = ()
-    """Of a group: shell patterns on the names of the entries of its folder, as an order tells them the
-    bridge."""
+    """Of a group: shell patterns on the names of the entries in its folder, as an order has them."""
     format: str = ""
     """The format that was recognised (agent/core/formats); empty where none was."""
 
