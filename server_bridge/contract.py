@@ -173,6 +173,8 @@ class AcquisitionRule(Answer):
     """An acquisition without any change for this long is judged finished."""
     ignore: tuple[str, ...] = ("Thumbs.db", "desktop.ini", ".DS_Store", "~$*", "*.tmp", "*.partial")
     acquisition_programs: tuple[str, ...] = ()
+    probe: bool = False
+    """After the quiet time, ask the system once whether a program still has a file open for writing."""
 
 
 class WorkstationShare(Answer):
@@ -211,12 +213,25 @@ class UnorderedAcquisition(Request):
     last_change_at: datetime
 
 
+class QuietSuggestion(Request):
+    """Acquisitions of a format paused longer than the rule's quiet time likes, and went on."""
+
+    format: str
+    """A file's suffix, ``folder``, or a format's id."""
+    longest_pause_seconds: Annotated[float, Field(ge=0)]
+    acquisitions: Annotated[int, Field(ge=1)] = 1
+    suggested_seconds: Annotated[float, Field(gt=0)]
+    used_seconds: Annotated[float, Field(gt=0)]
+    """What the agent waits meanwhile: never less than the rule says, never more than a few times of it."""
+
+
 class ShareHeartbeat(Request):
     share: ShareId
     answered: bool
     acquiring: bool = False
     free_bytes: int | None = None
     total_bytes: int | None = None
+    quiet_suggestions: tuple[QuietSuggestion, ...] = ()
 
 
 class Heartbeat(Request):

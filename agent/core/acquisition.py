@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from agent.core import listing
+from agent.core.witness import Witness, waiting
 from server_bridge.contract import AcquisitionKind, WorkstationShare
 
 
@@ -34,12 +35,23 @@ class Acquisition:
     finished_at: datetime | None = None
     override: str = ""
     override_at: datetime | None = None
-    holds: tuple[str, ...] = ()
-    """Why it is not judged finished, besides the quiet time."""
+    rests_since: datetime | None = None
+    """Quiet time counts from here: later than the last change where nobody watched, or "not yet" was said."""
+    quiet_needed_seconds: float = 0.0
+    """What it has to rest; 0 where nobody judged it yet."""
+    reopened_at: datetime | None = None
+    """When it was last seen written again after it had been judged finished."""
+    witnesses: tuple[Witness, ...] = ()
+    """What else speaks for or against "finished"."""
     problem: str = ""
     """What kept us from looking into it."""
     successor_of: str = ""
     """The acquisition at the same place that OMERO took before this one changed."""
+
+    @property
+    def holds(self) -> tuple[str, ...]:
+        """Why it is not judged finished, besides the quiet time."""
+        return tuple(witness.words for witness in waiting(self.witnesses))
 
     @property
     def title(self) -> str:
