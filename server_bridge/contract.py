@@ -214,6 +214,8 @@ class AcquisitionRule(Answer):
     times the quiet time, at least half an hour."""
     ignore: tuple[str, ...] = ("Thumbs.db", "desktop.ini", ".DS_Store", "~$*", "*.tmp", "*.partial")
     acquisition_programs: tuple[str, ...] = ()
+    probe: bool = False
+    """After the quiet time, ask the system once whether a program still has a file open for writing."""
 
     @property
     def levels(self) -> int:
@@ -282,12 +284,25 @@ class UnorderedAcquisition(Request):
     last_change_at: datetime
 
 
+class QuietSuggestion(Request):
+    """Acquisitions of a format paused longer than the rule's quiet time likes, and went on."""
+
+    format: str
+    """A file's suffix, ``folder``, or a format's id."""
+    longest_pause_seconds: Annotated[float, Field(ge=0)]
+    acquisitions: Annotated[int, Field(ge=1)] = 1
+    suggested_seconds: Annotated[float, Field(gt=0)]
+    used_seconds: Annotated[float, Field(gt=0)]
+    """What the agent waits meanwhile: never less than the rule says, never more than a few times of it."""
+
+
 class ShareHeartbeat(Request):
     share: ShareId
     answered: bool
     acquiring: bool = False
     free_bytes: int | None = None
     total_bytes: int | None = None
+    quiet_suggestions: tuple[QuietSuggestion, ...] = ()
 
 
 class Heartbeat(Request):

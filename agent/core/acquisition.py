@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from agent.core.witness import Witness, waiting
 from server_bridge.contract import AcquisitionKind, WorkstationShare
 
 
@@ -27,8 +28,14 @@ class Acquisition:
     finished_at: datetime | None = None
     override: str = ""
     override_at: datetime | None = None
-    holds: tuple[str, ...] = ()
-    """Why it is not judged finished, besides the quiet time."""
+    rests_since: datetime | None = None
+    """Quiet time counts from here: later than the last change where nobody watched, or "not yet" was said."""
+    quiet_needed_seconds: float = 0.0
+    """What it has to rest; 0 where nobody judged it yet."""
+    reopened_at: datetime | None = None
+    """When it was last seen written again after it had been judged finished."""
+    witnesses: tuple[Witness, ...] = ()
+    """What else speaks for or against "finished"."""
     problem: str = ""
     """What kept us from looking into it."""
     successor_of: str = ""
@@ -37,6 +44,11 @@ class Acquisition:
     """Of a group: shell patterns on the names of the entries in its folder, as an order has them."""
     format: str = ""
     """The format that was recognised (agent/core/formats); empty where none was."""
+
+    @property
+    def holds(self) -> tuple[str, ...]:
+        """Why it is not judged finished, besides the quiet time."""
+        return tuple(witness.words for witness in waiting(self.witnesses))
 
     @property
     def title(self) -> str:

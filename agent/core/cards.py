@@ -10,6 +10,7 @@ from agent.core.acquisition import Acquisition
 from agent.core.claims import Claim
 from agent.core.outbox import Entry, EntryState, StoredManifest
 from agent.core.snapshot import Card, CardGroup, CardState, Station, StationState, Transfer
+from agent.core.witness import Witness
 from server_bridge.contract import (
     Condition,
     DeletionMode,
@@ -296,6 +297,20 @@ def _reason(facts: Facts, state: CardState) -> Reason | None:
         return entry.reason if not _attention(facts) or facts.state is None else facts.state.reason
     if state in (CardState.WAITING, CardState.ATTENTION, CardState.PROVEN) and facts.state is not None:
         return facts.state.reason
+    if (
+        found is not None
+        and found.reopened_at is not None
+        and state in (CardState.WRITING, CardState.SETTLING)
+    ):
+        return Reason(
+            code="writing_again",
+            title="It is being written again",
+            detail="It had looked finished, and was written to since. Nothing of it is imported meanwhile.",
+            remedy="Nothing to do: it goes on by itself when it rests again.",
+        )
+    doubted = facts.state is not None and facts.state.reason is not None and not facts.state.sealed
+    if doubted and facts.state and facts.state.reason and facts.state.reason.code == "source_changed":
+        return facts.state.reason
     if found is not None and found.successor_of and facts.entry is None and facts.state is None:
         return Reason(
             code="changed_after_import",
@@ -314,13 +329,13 @@ def card_of(facts: Facts) -> Card:
     target = order.target if order is not None else (entry.intent.target if entry else None)
     path = found.path if found else (order.path if order else entry.intent.path if entry else "")
     quiet = needed = None
-    witnesses: tuple[str, ...] = ()
+    witnesses: tuple[Witness, ...] = ()
     if found is not None and state in (CardState.WRITING, CardState.SETTLING) and facts.share is not None:
-        needed = facts.share.rule.quiet_seconds
+        needed = max(facts.share.rule.quiet_seconds, found.quiet_needed_seconds)
         said = found.override_at if found.override == settle.Override.NOT_YET else None
-        since = max(found.last_change_at, said) if said else found.last_change_at
+        since = max(at for at in (found.last_change_at, found.rests_since, said) if at is not None)
         quiet = max(0.0, (facts.now - since).total_seconds())
-        witnesses = (settle.quiet_text(quiet, needed), *found.holds)
+        witnesses = (settle.quiet_witness(quiet, needed), *found.witnesses)
     identity = found.id if found else entry.acquisition if entry else str(order.id) if order else ""
     return Card(
         id=identity,

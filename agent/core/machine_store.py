@@ -14,8 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
+from agent.core import witness
 from agent.core.acquisition import Acquisition
 from agent.core.database import Database, from_text, to_text
+from agent.core.pauses import Longest
 from agent.core.settle import Override
 from server_bridge.contract import AcquisitionKind, OrderState, Stage
 
@@ -42,8 +44,19 @@ MIGRATIONS = (
     ALTER TABLE acquisitions ADD COLUMN format TEXT NOT NULL DEFAULT '';
     ALTER TABLE acquisitions ADD COLUMN ordered_at TEXT
     """,
+    """
+    ALTER TABLE acquisitions ADD COLUMN rests_since TEXT;
+    ALTER TABLE acquisitions ADD COLUMN quiet_needed_seconds REAL NOT NULL DEFAULT 0;
+    ALTER TABLE acquisitions ADD COLUMN reopened_at TEXT;
+    ALTER TABLE acquisitions ADD COLUMN witnesses TEXT NOT NULL DEFAULT '[]';
+    CREATE TABLE pauses (
+        share TEXT NOT NULL, format TEXT NOT NULL, acquisition TEXT NOT NULL, seconds REAL NOT NULL,
+        ended_at TEXT NOT NULL, PRIMARY KEY (share, format, acquisition))
+    """,
 )
 ENDED = frozenset({Stage.RETIRED, Stage.CANCELLED, Stage.DISCARDED})
+PAUSES_KEPT = timedelta(days=180)
+"""A microscope whose habits changed is not waited for for ever."""
 PRESENCE_LEASE = timedelta(minutes=2)
 """A session whose process died without signing out counts as present for this long."""
 
@@ -66,7 +79,10 @@ def _acquisition(row: sqlite3.Row) -> Acquisition:
         finished_at=from_text(row["finished_at"]),
         override=row["override"],
         override_at=from_text(row["override_at"]),
-        holds=tuple(json.loads(row["holds"])),
+        rests_since=from_text(row["rests_since"]),
+        quiet_needed_seconds=row["quiet_needed_seconds"],
+        reopened_at=from_text(row["reopened_at"]),
+        witnesses=witness.from_json(row["witnesses"]),
         problem=row["problem"],
         successor_of=row["successor_of"],
         members=tuple(json.loads(row["members"])),
@@ -122,13 +138,18 @@ class MachineStore:
             for found in changed:
                 connection.execute(
                     "INSERT INTO acquisitions (id, share, path, kind, first_seen_at, person_then, file_count,"
-                    " size_bytes, last_change_at, fingerprint, content, finished_at, holds, problem,"
-                    " successor_of, members, format) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+                    " size_bytes, last_change_at, fingerprint, content, finished_at, problem, successor_of,"
+                    " rests_since, quiet_needed_seconds, witnesses, reopened_at, members, format)"
+                    " VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20)"
                     " ON CONFLICT (id) DO UPDATE SET members = excluded.members, format = excluded.format,"
                     " kind = excluded.kind, file_count = excluded.file_count,"
                     " size_bytes = excluded.size_bytes, last_change_at = excluded.last_change_at,"
                     " fingerprint = excluded.fingerprint, content = excluded.content,"
-                    " finished_at = excluded.finished_at, holds = excluded.holds,"
+                    # What a person said while this pass ran was not heeded in it: the next one does.
+                    " finished_at = CASE WHEN acquisitions.override_at IS ?21 THEN excluded.finished_at END,"
+                    " rests_since = excluded.rests_since,"
+                    " quiet_needed_seconds = excluded.quiet_needed_seconds,"
+                    " witnesses = excluded.witnesses, reopened_at = excluded.reopened_at,"
                     " problem = excluded.problem",
                     (
                         found.id,
@@ -143,11 +164,15 @@ class MachineStore:
                         found.fingerprint,
                         found.content,
                         to_text(found.finished_at),
-                        json.dumps(found.holds),
                         found.problem,
                         found.successor_of,
+                        to_text(found.rests_since),
+                        found.quiet_needed_seconds,
+                        witness.to_json(found.witnesses),
+                        to_text(found.reopened_at),
                         json.dumps(found.members),
                         found.format,
+                        to_text(found.override_at),
                     ),
                 )
 
@@ -210,6 +235,28 @@ class MachineStore:
                 ),
             )
         return new_id
+
+    # --- pauses ---------------------------------------------------------------------------------------
+
+    def note_pause(
+        self, share: str, data_format: str, acquisition: str, seconds: float, now: datetime
+    ) -> None:
+        """An acquisition went on after a pause; its longest one is kept."""
+        with self._database.write() as connection:
+            connection.execute(
+                "INSERT INTO pauses VALUES (?,?,?,?,?) ON CONFLICT (share, format, acquisition) DO UPDATE SET"
+                " seconds = MAX(seconds, excluded.seconds), ended_at = excluded.ended_at",
+                (share, data_format, acquisition, seconds, to_text(now)),
+            )
+
+    def pauses(self, share: str, since: datetime) -> list[Longest]:
+        """The longest pause per format of a share, of those that ended since."""
+        rows = self._database.connection().execute(
+            "SELECT format, MAX(seconds) AS seconds, COUNT(*) AS acquisitions FROM pauses"
+            " WHERE share = ? AND ended_at >= ? GROUP BY format ORDER BY format",
+            (share, to_text(since)),
+        )
+        return [Longest(row["format"], row["seconds"], row["acquisitions"]) for row in rows]
 
     # --- presence -------------------------------------------------------------------------------------
 
@@ -294,6 +341,7 @@ class MachineStore:
         with self._database.write() as connection:
             connection.execute("DELETE FROM orders WHERE updated_at < ?", (to_text(before),))
             connection.execute("DELETE FROM acquisitions WHERE gone_at < ?", (to_text(before),))
+            connection.execute("DELETE FROM pauses WHERE ended_at < ?", (to_text(before - PAUSES_KEPT),))
 
     # --- shares and single facts ----------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from uuid import uuid4
@@ -26,8 +26,11 @@ from agent.core.claims import person_at_first_sight
 from agent.core.clock import Clock
 from agent.core.discovery import Found, Known, absorbed, discover, is_missing
 from agent.core.errors import ShareAway
-from agent.core.machine_store import MachineStore
-from agent.core.settle import Look, Override, Rest, judge, observe
+from agent.core.machine_store import PAUSES_KEPT, MachineStore
+from agent.core.pauses import by_format, format_key, is_telling, learned_seconds
+from agent.core.probe import Probed, probe
+from agent.core.settle import Look, Override, Rest, Verdict, judge, observe, pause_seconds
+from agent.core.witness import Witness
 from agent.platform.base import Platform
 from server_bridge.contract import AcquisitionKind, WorkstationShare
 
@@ -35,6 +38,8 @@ log = logging.getLogger(__name__)
 HOT_SECONDS = 600.0
 """A change makes an acquisition hot for this long."""
 TODAY_SECONDS = 86_400.0
+SAME_MOMENT = timedelta(seconds=2)
+"""Two clocks that tell one moment differ by less."""
 
 
 class Tier(StrEnum):
@@ -64,6 +69,10 @@ class Tracked:
     changed_at: float = float("-inf")
     missed: int = 0
     """Complete looks in a row that did not find it."""
+    said_at: float | None = None
+    """When a person last said something, by the clock that is never set."""
+    probed: Probed | None = None
+    """What the probe said of this rest."""
 
 
 @dataclass(slots=True)
@@ -101,6 +110,7 @@ class ShareScanner:
         self._busy_since: float | None = None
         self._full_waits: set[str] = set()
         self._folders: set[str] = set()
+        self._pauses = dict(by_format(store.pauses(share.id, clock.now() - PAUSES_KEPT)))
         self._tracked = {found.path: self._restored(found) for found in store.acquisitions(share.id)}
 
     # --- asked from other threads ---------------------------------------------------------------------
@@ -138,11 +148,14 @@ class ShareScanner:
         }
 
     def _restored(self, found: Acquisition) -> Tracked:
-        """Credit the rest it had before a restart; two new looks are asked for all the same."""
+        """Nobody watched it until now, and a clock may have been set: it rests anew unless it is finished."""
         now = self._clock.monotonic()
         ago = max(0.0, (self._clock.now() - found.last_change_at).total_seconds())
-        rest = Rest(found.fingerprint, now - ago, found.last_change_at, now - ago, float("-inf"), 0)
-        return Tracked(found, rest, changed_at=now - ago)
+        never = float("-inf")
+        # What was said before this start covers what was there then, and no change that is noticed now.
+        covers = found.override_at is not None and found.last_change_at <= found.override_at
+        rest = Rest(found.fingerprint, now, found.last_change_at, never if covers else now, never, 0)
+        return Tracked(found, rest, changed_at=now - ago, said_at=never)
 
     def run_due(self) -> bool:
         """Make the widest pass that is due. Returns whether there was one.
@@ -349,7 +362,16 @@ class ShareScanner:
             tracked = self._tracked[path] = self._restored(row)
         elif tracked.found.id != row.id or tracked.found.override_at != row.override_at:
             tracked.found = row
+            tracked.said_at = self._said_at(row, tracked)
         return tracked
+
+    def _said_at(self, row: Acquisition, tracked: Tracked) -> float | None:
+        """When it was said: since the last look at it, whatever the machine's clock was set to meanwhile."""
+        if row.override_at is None:
+            return None
+        now = self._clock.monotonic()
+        said = now - (self._clock.now() - row.override_at).total_seconds()
+        return min(now, max(tracked.looked_at, said))
 
     def _take(
         self,
@@ -364,7 +386,8 @@ class ShareScanner:
         now = self._clock.now()
         look = Look(at, now, seen.fingerprint)
         if before is None:
-            written = datetime.fromtimestamp(min(seen.newest_mtime_ns / 1e9, 4e9), UTC)
+            # Windows knows no time before 1970.
+            written = datetime.fromtimestamp(min(max(seen.newest_mtime_ns / 1e9, 0.0), 4e9), UTC)
             row = Acquisition(
                 id=str(uuid4()),
                 share=self.share.id,
@@ -389,15 +412,29 @@ class ShareScanner:
             before = self._tracked[path] = Tracked(row)
         rest = observe(before.rest, look)
         if before.rest is None or rest.fingerprint != before.rest.fingerprint:
-            before.changed_at = at
+            self._note_pause(before, kind, look)
+            before.changed_at, before.probed = at, None
         before.rest, before.looked_at, before.missed = rest, at, 0
         row = before.found
         said = Override(row.override) if row.override in set(Override) else Override.NONE
-        said_at = at - max(0.0, (now - row.override_at).total_seconds()) if row.override_at else None
-        verdict = judge(rest, self.share.rule, at, running, said, said_at)
+        learned = learned_seconds(
+            self.share.rule.quiet_seconds, self._pauses.get(format_key(kind, path), 0.0)
+        )
+
+        def judged(*facts: Witness) -> Verdict:
+            rule = self.share.rule
+            return judge(rest, rule, at, running, said, before.said_at, learned_seconds=learned, facts=facts)
+
+        verdict = judged()
         unchanged = row.finished_at is not None and rest.fingerprint == row.fingerprint
+        reopened = row.finished_at is not None and not unchanged
+        if verdict.finished and not unchanged and self.share.rule.probe and said is not Override.DONE_NOW:
+            verdict = judged(self._probe(before, path, at))
         # Finished stays finished until something changes or a person says "not yet".
         finished_at = row.finished_at if unchanged else (now if verdict.finished else None)
+        rests_since = now - timedelta(seconds=verdict.quiet_seconds)
+        if row.rests_since is not None and abs(rests_since - row.rests_since) < SAME_MOMENT:
+            rests_since = row.rests_since
         return replace(
             row,
             kind=kind,
@@ -407,9 +444,29 @@ class ShareScanner:
             fingerprint=rest.fingerprint,
             content=seen.content,
             finished_at=finished_at,
-            holds=() if finished_at else verdict.holds,
+            rests_since=row.rests_since if unchanged else rests_since,
+            quiet_needed_seconds=row.quiet_needed_seconds if unchanged else verdict.needed_seconds,
+            reopened_at=now if reopened else row.reopened_at,
+            witnesses=row.witnesses if unchanged else verdict.others,
             problem="",
         )
+
+    def _note_pause(self, before: Tracked, kind: AcquisitionKind, look: Look) -> None:
+        """It went on: a pause that long has to be waited for the next time."""
+        if before.rest is None:
+            return
+        seconds = pause_seconds(before.rest, look)
+        if is_telling(seconds, self.share.rule.quiet_seconds):
+            data_format = format_key(kind, before.found.path)
+            self._store.note_pause(self.share.id, data_format, before.found.id, seconds, self._clock.now())
+            self._pauses[data_format] = max(seconds, self._pauses.get(data_format, 0.0))
+
+    def _probe(self, tracked: Tracked, path: str, at: float) -> Witness:
+        """Ask whether somebody has a file open for writing: once per rest, and later again where one has."""
+        if tracked.probed is None or tracked.probed.is_due(at):
+            files = listing.walk(self._top, path, judged=False, beat=self._beat)
+            tracked.probed = Probed(at, probe(self._platform, self._top, files))
+        return tracked.probed.witness
 
     def _gone(self, found: Found, result: _Pass, fresh: dict[str, Acquisition]) -> list[str]:
         """Gone is what two complete looks in a row did not find where it was."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from agent.core.witness import Witness
 from server_bridge.contract import Person, Reason, Target
 
 
@@ -109,8 +110,8 @@ class Card:
     finished_at: datetime | None = None
     quiet_seconds: float | None = None
     quiet_needed_seconds: float | None = None
-    witnesses: tuple[str, ...] = ()
-    """Why it is or is not judged finished, in words ("quiet 3:40 of 5:00")."""
+    witnesses: tuple[Witness, ...] = ()
+    """Why it is not judged finished yet, and what speaks for it, the quiet time first."""
     ahead: int | None = None
     ahead_by_workstation: dict[str, int] = field(default_factory=dict)
     result_url: str = ""

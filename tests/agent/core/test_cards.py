@@ -140,7 +140,7 @@ def test_what_is_not_finished_is_written_or_settles(seconds: float, word: CardSt
     found = replace(FOUND, finished_at=None, last_change_at=NOW - timedelta(seconds=seconds))
     card = card_of(facts(found=found, entry=None))
     assert card.state is word and card.quiet_seconds == seconds
-    assert card.witnesses[0].endswith("of 5:00")
+    assert card.witnesses[0].words.endswith("of 5:00")
 
 
 def test_a_reason_of_the_bridge_reaches_the_card_unchanged() -> None:
