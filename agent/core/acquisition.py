@@ -8,6 +8,13 @@ from datetime import datetime
 from agent.core.witness import Witness, waiting
 from server_bridge.contract import AcquisitionKind, WorkstationShare
 
+PARTS = "parts"
+"""Name of the witness for a part whose file is not there yet."""
+PLATE = "plate"
+"""Name of the witness for data that says of itself that it is a plate."""
+INCOMPLETE = "incomplete"
+"""Name of the witness for what has been quiet for long and is not complete by its format's own account."""
+
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
@@ -44,6 +51,16 @@ class Acquisition:
     """Of a group: shell patterns on the names of the entries in its folder, as an order has them."""
     format: str = ""
     """The format that was recognised (agent/core/formats); empty where none was."""
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it looks like a part of something whose file is not there yet."""
+        return any(witness.name == PARTS for witness in waiting(self.witnesses))
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether only a person can say that it is finished."""
+        return any(witness.name == INCOMPLETE for witness in waiting(self.witnesses))
 
     @property
     def holds(self) -> tuple[str, ...]:

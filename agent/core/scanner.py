@@ -26,10 +26,12 @@ from agent.core.claims import person_at_first_sight
 from agent.core.clock import Clock
 from agent.core.discovery import Found, Known, absorbed, discover, is_missing
 from agent.core.errors import ShareAway
+from agent.core.formats.grouping import Item
 from agent.core.machine_store import PAUSES_KEPT, MachineStore
 from agent.core.pauses import by_format, format_key, is_telling, learned_seconds
 from agent.core.probe import Probed, probe
 from agent.core.settle import Look, Override, Rest, Verdict, judge, observe, pause_seconds
+from agent.core.testimony import Asked, ask, before_rest, with_question
 from agent.core.witness import Witness
 from agent.platform.base import Platform
 from server_bridge.contract import AcquisitionKind, WorkstationShare
@@ -73,6 +75,8 @@ class Tracked:
     """When a person last said something, by the clock that is never set."""
     probed: Probed | None = None
     """What the probe said of this rest."""
+    asked: Asked | None = None
+    """What its format said of this rest."""
 
 
 @dataclass(slots=True)
@@ -343,9 +347,7 @@ class ShareScanner:
             parts = []
             if before is None and item is not None:
                 parts = absorbed(path, item, (one.found for one in self._tracked.values()), found)
-            after = self._take(path, kind, seen, at, before, running, parts)
-            if item is not None:
-                after = replace(after, members=item.members, format=item.format or after.format)
+            after = self._take(path, kind, seen, at, before, running, item, parts)
             if before is None or after != before.found:
                 changed.append(after)
             self._tracked[path].found = after
@@ -381,6 +383,7 @@ class ShareScanner:
         at: float,
         before: Tracked | None,
         running: frozenset[str] | None,
+        item: Item | None = None,
         parts: Sequence[Acquisition] = (),
     ) -> Acquisition:
         now = self._clock.now()
@@ -413,23 +416,32 @@ class ShareScanner:
         rest = observe(before.rest, look)
         if before.rest is None or rest.fingerprint != before.rest.fingerprint:
             self._note_pause(before, kind, look)
-            before.changed_at, before.probed = at, None
+            before.changed_at, before.probed, before.asked = at, None, None
         before.rest, before.looked_at, before.missed = rest, at, 0
         row = before.found
+        if item is not None:
+            row = replace(row, kind=kind, members=item.members, format=item.format or row.format)
+        rule = self.share.rule.for_format(row.format)
         said = Override(row.override) if row.override in set(Override) else Override.NONE
-        learned = learned_seconds(
-            self.share.rule.quiet_seconds, self._pauses.get(format_key(kind, path), 0.0)
-        )
+        learned = learned_seconds(rule.quiet_seconds, self._pauses.get(format_key(kind, path), 0.0))
 
         def judged(*facts: Witness) -> Verdict:
-            rule = self.share.rule
             return judge(rest, rule, at, running, said, before.said_at, learned_seconds=learned, facts=facts)
 
         verdict = judged()
         unchanged = row.finished_at is not None and rest.fingerprint == row.fingerprint
         reopened = row.finished_at is not None and not unchanged
-        if verdict.finished and not unchanged and self.share.rule.probe and said is not Override.DONE_NOW:
-            verdict = judged(self._probe(before, path, at))
+        if not unchanged and said is not Override.DONE_NOW:
+            facts = before_rest(row, item)
+            if verdict.finished:
+                # Only now: nothing of a file that may still be written is opened.
+                facts = self._testify(before, row, item, rest.fingerprint, at)
+                row = replace(row, format=before.asked.testimony.format if before.asked else row.format)
+                rule = self.share.rule.for_format(row.format)
+                verdict = judged(*facts)
+                if verdict.finished and rule.probe:
+                    facts = (*facts, self._probe(before, row, at))
+            verdict = judged(*with_question(facts, verdict.quiet_seconds, rule))
         # Finished stays finished until something changes or a person says "not yet".
         finished_at = row.finished_at if unchanged else (now if verdict.finished else None)
         rests_since = now - timedelta(seconds=verdict.quiet_seconds)
@@ -437,7 +449,6 @@ class ShareScanner:
             rests_since = row.rests_since
         return replace(
             row,
-            kind=kind,
             file_count=seen.file_count,
             size_bytes=seen.size_bytes,
             last_change_at=rest.changed_at_utc,
@@ -461,10 +472,20 @@ class ShareScanner:
             self._store.note_pause(self.share.id, data_format, before.found.id, seconds, self._clock.now())
             self._pauses[data_format] = max(seconds, self._pauses.get(data_format, 0.0))
 
-    def _probe(self, tracked: Tracked, path: str, at: float) -> Witness:
+    def _testify(
+        self, tracked: Tracked, row: Acquisition, item: Item | None, fingerprint: bytes, at: float
+    ) -> tuple[Witness, ...]:
+        """Ask its format whether it is complete: once per rest, and later again where it was not."""
+        if tracked.asked is None or not tracked.asked.holds_for(fingerprint, at):
+            tracked.asked = ask(
+                self._top, row, item, self.share.rule, fingerprint=fingerprint, at=at, beat=self._beat
+            )
+        return tracked.asked.testimony.witnesses
+
+    def _probe(self, tracked: Tracked, row: Acquisition, at: float) -> Witness:
         """Ask whether somebody has a file open for writing: once per rest, and later again where one has."""
         if tracked.probed is None or tracked.probed.is_due(at):
-            files = listing.walk(self._top, path, judged=False, beat=self._beat)
+            files = listing.walk(self._top, row.path, members=row.members, judged=False, beat=self._beat)
             tracked.probed = Probed(at, probe(self._platform, self._top, files))
         return tracked.probed.witness
 

@@ -176,6 +176,11 @@ def _suffix_of(name: str, rule: FormatRule) -> str:
     return next((one for one in rule.suffixes if folded.endswith(one) and len(folded) > len(one)), "")
 
 
+def has_suffix(name: str, rule: FormatRule) -> bool:
+    """Whether a name is that of a file which stands for an acquisition in this format."""
+    return bool(_suffix_of(name, rule))
+
+
 def _format_of(name: str, formats: Sequence[FormatRule]) -> str:
     return next((rule.id for rule in formats if _suffix_of(name, rule) and not rule.is_group), "")
 

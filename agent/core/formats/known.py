@@ -113,7 +113,7 @@ KNOWN: tuple[FormatRule, ...] = (
                 names=r'"FileName"\s*:\s*"([^"]+)"',
                 images=TIFFS,
             ),
-            Check(kind=CheckKind.CLOSING_TAG, files=("metadata.txt", "*_metadata.txt"), tag="}"),
+            Check(kind=CheckKind.CLOSING_TAG, files=("metadata.txt", "*_metadata.txt"), tag="}", begins="{"),
             Check(kind=CheckKind.TIFF_CHAIN, files=TIFFS),
         ),
         source=(
@@ -175,8 +175,9 @@ KNOWN: tuple[FormatRule, ...] = (
         last="the positions of directory and metadata in the header",
         checks=(Check(kind=CheckKind.CZI_HEADER, files=("*.czi",)),),
         source=(
-            'ZeissCZIReader: parts are "name (1).czi"; the file header\'s segment holds the positions of '
-            "directory and metadata and the flag updatePending. That ZEN fills them in last: [infer]."
+            'ZeissCZIReader, czifile: parts are "name (1).czi"; the file header\'s segment holds the '
+            "positions of directory and metadata and the flag updatePending. That ZEN fills them in last: "
+            "[infer]."
         ),
     ),
     FormatRule(
@@ -223,6 +224,7 @@ KNOWN: tuple[FormatRule, ...] = (
         suffixes=(".vsi",),
         parts=("_{stem}_",),
         orphans=("_*_/",),
+        orphan_holds=("*.ets",),
         last="the .vsi, after the tiles in its folder [infer]",
         checks=(Check(kind=CheckKind.TIFF_CHAIN, files=("*.vsi",)),),
         source=(

@@ -53,6 +53,8 @@ class Check(_Model):
     """``named-files``, ``htd-count``: what counts as an image, as shell patterns."""
     tag: str = ""
     """``closing-tag``: one of these, separated by blanks, stands at the end."""
+    begins: str = ""
+    """``closing-tag``: a text that begins otherwise is something else, and its end says nothing."""
     required: bool = False
     """A file to look at has to be there: without one it is not complete."""
 
@@ -67,7 +69,10 @@ class FormatRule(_Model):
     parts: tuple[str, ...] = ()
     """Shell patterns on names beside such a file; ``{stem}`` is its name without the suffix."""
     orphans: tuple[str, ...] = ()
-    """What looks like a part whose file is not there (yet)."""
+    """What looks like a part whose file is not there (yet); a pattern that ends in ``/`` speaks of
+    folders."""
+    orphan_holds: tuple[str, ...] = ()
+    """A folder that looks like a part is none unless it holds such a file."""
     folder_names: tuple[str, ...] = ()
     """A folder of such a name is one acquisition, at whatever depth."""
     signatures: tuple[tuple[str, ...], ...] = ()
