@@ -10,6 +10,7 @@ from agent.core.acquisition import INCOMPLETE, Acquisition
 from agent.core.claims import Claim
 from agent.core.outbox import Entry, EntryState, StoredManifest
 from agent.core.snapshot import Card, CardGroup, CardState, Station, StationState, Transfer
+from agent.core.template import suggestion_for
 from agent.core.witness import Witness, waiting
 from server_bridge.contract import (
     Condition,
@@ -384,4 +385,5 @@ def card_of(facts: Facts) -> Card:
         leaves_buffer_at=order.release_not_before if order else None,
         left_out=order.left_out if order else (),
         actions=_actions(facts, state),
+        suggested=suggestion_for(found, facts.share) if found and facts.share and not target else None,
     )
