@@ -26,9 +26,9 @@ from agent.core.clock import Clock
 from agent.core.errors import ShareAway
 from agent.core.machine_store import PAUSES_KEPT, MachineStore
 from agent.core.pauses import by_format, format_key, is_telling, learned_seconds
-from agent.core.probe import Probed, probe
-from agent.core.settle import Look, Override, Rest, Verdict, judge, observe, pause_seconds
-from agent.core.witness import Witness
+from agent.core.probe import probe
+from agent.core.settle import LOOKS, Look, Override, Rest, Verdict, judge, observe, pause_seconds
+from agent.core.witness import Witness, WitnessState, waiting
 from agent.platform.base import Platform
 from server_bridge.contract import AcquisitionKind, WorkstationShare
 
@@ -69,7 +69,7 @@ class Tracked:
     """Complete looks in a row that did not find it."""
     said_at: float | None = None
     """When a person last said something, by the clock that is never set."""
-    probed: Probed | None = None
+    probed: Witness | None = None
     """What the probe said of this rest."""
 
 
@@ -385,11 +385,14 @@ class ShareScanner:
             rule = self.share.rule
             return judge(rest, rule, at, running, said, before.said_at, learned_seconds=learned, facts=facts)
 
-        verdict = judged()
         unchanged = row.finished_at is not None and rest.fingerprint == row.fingerprint
         reopened = row.finished_at is not None and not unchanged
-        if verdict.finished and not unchanged and self.share.rule.probe and said is not Override.DONE_NOW:
-            verdict = judged(self._probe(before, path, at))
+        verdict = judged()
+        if self.share.rule.probe and said is not Override.DONE_NOW and not unchanged:
+            if verdict.finished:
+                rest = self._probe(before, path, rest, at)
+            if before.probed is not None:
+                verdict = judged(before.probed)
         # Finished stays finished until something changes or a person says "not yet".
         finished_at = row.finished_at if unchanged else (now if verdict.finished else None)
         rests_since = now - timedelta(seconds=verdict.quiet_seconds)
@@ -412,8 +415,11 @@ class ShareScanner:
         )
 
     def _note_pause(self, before: Tracked, kind: AcquisitionKind, look: Look) -> None:
-        """It went on: a pause that long has to be waited for the next time."""
-        if before.rest is None:
+        """It went on: a pause that long has to be waited for the next time, unless something else told of it."""
+        told = before.found.override == Override.NOT_YET or any(
+            one.name != LOOKS for one in waiting(before.found.witnesses)
+        )
+        if before.rest is None or told:
             return
         seconds = pause_seconds(before.rest, look)
         if is_telling(seconds, self.share.rule.quiet_seconds):
@@ -421,12 +427,14 @@ class ShareScanner:
             self._store.note_pause(self.share.id, data_format, before.found.id, seconds, self._clock.now())
             self._pauses[data_format] = max(seconds, self._pauses.get(data_format, 0.0))
 
-    def _probe(self, tracked: Tracked, path: str, at: float) -> Witness:
-        """Ask whether somebody has a file open for writing: once per rest, and later again where one has."""
-        if tracked.probed is None or tracked.probed.is_due(at):
+    def _probe(self, tracked: Tracked, path: str, rest: Rest, at: float) -> Rest:
+        """Ask whether somebody has a file open for writing, which is as good as writing: it rests anew."""
+        if tracked.probed is None or tracked.probed.state is WitnessState.WAITING:
             files = listing.walk(self._top, path, judged=False, beat=self._beat)
-            tracked.probed = Probed(at, probe(self._platform, self._top, files))
-        return tracked.probed.witness
+            tracked.probed = probe(self._platform, self._top, files)
+        if tracked.probed.state is WitnessState.WAITING:
+            tracked.rest = replace(rest, changed_at=at)
+        return tracked.rest or rest
 
     def _gone(self, found: Found, result: _Pass, fresh: dict[str, Acquisition]) -> list[str]:
         """Gone is what two complete looks in a row did not find where it was."""
