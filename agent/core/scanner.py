@@ -415,7 +415,7 @@ class ShareScanner:
         )
 
     def _note_pause(self, before: Tracked, kind: AcquisitionKind, look: Look) -> None:
-        """It went on: a pause that long has to be waited for the next time, unless something else told of it."""
+        """It went on: so long a pause is waited for the next time, unless something else told of it."""
         told = before.found.override == Override.NOT_YET or any(
             one.name != LOOKS for one in waiting(before.found.witnesses)
         )
