@@ -196,6 +196,7 @@ class Clerk:
             share=found.share,
             path=found.path,
             kind=found.kind,
+            members=found.members,
             target=target,
             label=found.title[:255],
             first_seen_at=found.first_seen_at,
@@ -209,6 +210,7 @@ class Clerk:
             session.grant.for_order(order_id),
             self._clock.now(),
         )
+        self._machine.note_ordered(found.id, self._clock.now())
         self._wake_sender()
         return order_id
 
@@ -226,7 +228,8 @@ class Clerk:
             self._look_at(found.share, found.path)
             return
         top = self._platform.long_path(place.top)
-        built = manifests.build(top, place.share, found.path, judged=not self._platform.listing_is_truth)
+        judged = not self._platform.listing_is_truth
+        built = manifests.build(top, place.share, found.path, members=found.members, judged=judged)
         if step is Step.COMPARE:
             self._compare(found, entry, manifest, built)
             return

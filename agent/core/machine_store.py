@@ -39,6 +39,11 @@ MIGRATIONS = (
     CREATE INDEX orders_by_place ON orders (share, path);
     CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)
     """,
+    "ALTER TABLE acquisitions ADD COLUMN members TEXT NOT NULL DEFAULT '[]'",
+    """
+    ALTER TABLE acquisitions ADD COLUMN format TEXT NOT NULL DEFAULT '';
+    ALTER TABLE acquisitions ADD COLUMN ordered_at TEXT
+    """,
     """
     ALTER TABLE acquisitions ADD COLUMN rests_since TEXT;
     ALTER TABLE acquisitions ADD COLUMN quiet_needed_seconds REAL NOT NULL DEFAULT 0;
@@ -80,6 +85,8 @@ def _acquisition(row: sqlite3.Row) -> Acquisition:
         witnesses=witness.from_json(row["witnesses"]),
         problem=row["problem"],
         successor_of=row["successor_of"],
+        members=tuple(json.loads(row["members"])),
+        format=row["format"],
     )
 
 
@@ -132,14 +139,14 @@ class MachineStore:
                 connection.execute(
                     "INSERT INTO acquisitions (id, share, path, kind, first_seen_at, person_then, file_count,"
                     " size_bytes, last_change_at, fingerprint, content, finished_at, problem, successor_of,"
-                    " rests_since, quiet_needed_seconds, witnesses, reopened_at)"
-                    " VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18)"
-                    " ON CONFLICT (id) DO UPDATE SET"
+                    " rests_since, quiet_needed_seconds, witnesses, reopened_at, members, format)"
+                    " VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20)"
+                    " ON CONFLICT (id) DO UPDATE SET members = excluded.members, format = excluded.format,"
                     " kind = excluded.kind, file_count = excluded.file_count,"
                     " size_bytes = excluded.size_bytes, last_change_at = excluded.last_change_at,"
                     " fingerprint = excluded.fingerprint, content = excluded.content,"
                     # What a person said while this pass ran was not heeded in it: the next one does.
-                    " finished_at = CASE WHEN acquisitions.override_at IS ?19 THEN excluded.finished_at END,"
+                    " finished_at = CASE WHEN acquisitions.override_at IS ?21 THEN excluded.finished_at END,"
                     " rests_since = excluded.rests_since,"
                     " quiet_needed_seconds = excluded.quiet_needed_seconds,"
                     " witnesses = excluded.witnesses, reopened_at = excluded.reopened_at,"
@@ -163,9 +170,26 @@ class MachineStore:
                         found.quiet_needed_seconds,
                         witness.to_json(found.witnesses),
                         to_text(found.reopened_at),
+                        json.dumps(found.members),
+                        found.format,
                         to_text(found.override_at),
                     ),
                 )
+
+    def note_ordered(self, acquisition_id: str, now: datetime) -> None:
+        """A person of this machine ordered it: from now on its place and its members are an order's."""
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE acquisitions SET ordered_at = ? WHERE id = ?", (to_text(now), acquisition_id)
+            )
+
+    def ordered(self, share: str) -> frozenset[str]:
+        """The ids of acquisitions of a share that are there and were ordered on this machine."""
+        rows = self._database.connection().execute(
+            "SELECT id FROM acquisitions WHERE share = ? AND gone_at IS NULL AND ordered_at IS NOT NULL",
+            (share,),
+        )
+        return frozenset(row["id"] for row in rows)
 
     def override(self, acquisition_id: str, override: Override, now: datetime) -> None:
         """Keep what a person said; "not yet" also takes the verdict back."""
@@ -190,8 +214,8 @@ class MachineStore:
             )
             connection.execute(
                 "INSERT INTO acquisitions (id, share, path, kind, first_seen_at, person_then, file_count,"
-                " size_bytes, last_change_at, fingerprint, content, finished_at, successor_of)"
-                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                " size_bytes, last_change_at, fingerprint, content, finished_at, successor_of,"
+                " members, format) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     new_id,
                     old.share,
@@ -206,6 +230,8 @@ class MachineStore:
                     old.content,
                     to_text(old.finished_at),
                     old.id,
+                    json.dumps(old.members),
+                    old.format,
                 ),
             )
         return new_id

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -20,14 +21,17 @@ from pathlib import Path
 from uuid import uuid4
 
 from agent.core import listing
-from agent.core.acquisition import Acquisition, Found, discover, ignored_names, is_missing, root_of
+from agent.core.acquisition import Acquisition, ignored_names, root_of
 from agent.core.claims import person_at_first_sight
 from agent.core.clock import Clock
+from agent.core.discovery import Found, Known, absorbed, discover, is_missing
 from agent.core.errors import ShareAway
+from agent.core.formats.grouping import Item
 from agent.core.machine_store import PAUSES_KEPT, MachineStore
 from agent.core.pauses import by_format, format_key, is_telling, learned_seconds
 from agent.core.probe import probe
 from agent.core.settle import LOOKS, Look, Override, Rest, Verdict, judge, observe, pause_seconds
+from agent.core.testimony import Asked, ask, before_rest, with_question
 from agent.core.witness import Witness, WitnessState, waiting
 from agent.platform.base import Platform
 from server_bridge.contract import AcquisitionKind, WorkstationShare
@@ -71,6 +75,8 @@ class Tracked:
     """When a person last said something, by the clock that is never set."""
     probed: Witness | None = None
     """What the probe said of this rest."""
+    asked: Asked | None = None
+    """What its format said of this rest."""
 
 
 @dataclass(slots=True)
@@ -194,6 +200,7 @@ class ShareScanner:
         found = discover(
             self._top,
             self.share,
+            known=self._known_places(),
             wanted=lambda folder: self._folder_due(folder, tier, hints),
             beat=self._beat,
         )
@@ -202,6 +209,19 @@ class ShareScanner:
         listing.marker_present(self._top, self.share.marker)
         self._folders = self._folders & found.names | found.folders
         self._commit(found, result)
+
+    def _known_places(self) -> dict[str, Known]:
+        """What discovery has to respect: the finished and the ordered keep what they are."""
+        ordered = self._store.ordered(self.share.id)
+        return {
+            path: Known(
+                tracked.found.kind,
+                tracked.found.members,
+                tracked.found.format,
+                tracked.found.finished_at is not None or tracked.found.id in ordered,
+            )
+            for path, tracked in self._tracked.items()
+        }
 
     def _folder_due(self, folder: str, tier: Tier, hints: set[str]) -> bool:
         """In the hot tier only folders are listed in which something moved lately, or new ones."""
@@ -261,7 +281,8 @@ class ShareScanner:
             tracked = self._tracked.get(path)
             kind = found.acquisitions.get(path) or (tracked.found.kind if tracked else AcquisitionKind.FOLDER)
             try:
-                seen, judged = self._look(path, tracked, ignore)
+                members = self._members(path, found)
+                seen, judged = self._look(path, members, tracked, ignore)
                 result.looks[path] = (kind, seen if judged else None, self._clock.monotonic(), "")
                 if tracked is not None and not judged:
                     tracked.looked_at = self._clock.monotonic()
@@ -272,8 +293,13 @@ class ShareScanner:
             self._full_waits.discard(path)
         return result
 
+    def _members(self, path: str, found: Found) -> tuple[str, ...]:
+        """A group's patterns: as discovery saw them now, else as they are known."""
+        item, tracked = found.items.get(path), self._tracked.get(path)
+        return item.members if item else (tracked.found.members if tracked else ())
+
     def _look(
-        self, path: str, tracked: Tracked | None, ignore: tuple[str, ...]
+        self, path: str, members: tuple[str, ...], tracked: Tracked | None, ignore: tuple[str, ...]
     ) -> tuple[listing.Aggregate, bool]:
         """Look by the listing; ask each file where the listing says nothing about open files.
 
@@ -281,17 +307,20 @@ class ShareScanner:
             The aggregate, and whether it is a look that may judge.
         """
         if self._platform.listing_is_truth:
-            return self._fold(path, ignore, judged=False), True
-        quick = self._fold(path, ignore, judged=False)
+            return self._fold(path, members, ignore, judged=False), True
+        quick = self._fold(path, members, ignore, judged=False)
         settled = tracked is not None and tracked.found.finished_at is not None
         if tracked is not None and settled and tracked.listed == quick.content:
             return quick, False
         if tracked is not None:
             tracked.listed = quick.content
-        return self._fold(path, ignore, judged=True), True
+        return self._fold(path, members, ignore, judged=True), True
 
-    def _fold(self, path: str, ignore: tuple[str, ...], *, judged: bool) -> listing.Aggregate:
-        return listing.aggregate(listing.walk(self._top, path, judged=judged, beat=self._beat), ignore)
+    def _fold(
+        self, path: str, members: tuple[str, ...], ignore: tuple[str, ...], *, judged: bool
+    ) -> listing.Aggregate:
+        files = listing.walk(self._top, path, members=members, judged=judged, beat=self._beat)
+        return listing.aggregate(files, ignore)
 
     # --- what it means --------------------------------------------------------------------------------
 
@@ -314,7 +343,11 @@ class ShareScanner:
             if seen.counted == 0:
                 result.missing.add(path)
                 continue
-            after = self._take(path, kind, seen, at, before, running)
+            item = found.items.get(path)
+            parts = []
+            if before is None and item is not None:
+                parts = absorbed(path, item, (one.found for one in self._tracked.values()), found)
+            after = self._take(path, kind, seen, at, before, running, item, parts)
             if before is None or after != before.found:
                 changed.append(after)
             self._tracked[path].found = after
@@ -350,6 +383,8 @@ class ShareScanner:
         at: float,
         before: Tracked | None,
         running: frozenset[str] | None,
+        item: Item | None = None,
+        parts: Sequence[Acquisition] = (),
     ) -> Acquisition:
         now = self._clock.now()
         look = Look(at, now, seen.fingerprint)
@@ -369,30 +404,45 @@ class ShareScanner:
                 fingerprint=b"",
                 content=b"",
             )
+            if parts:
+                # Its file came after its parts: it is as old as they are, and whose they were.
+                persons = {part.person_then for part in parts}
+                row = replace(
+                    row,
+                    first_seen_at=min(part.first_seen_at for part in parts),
+                    person_then=persons.pop() if len(persons) == 1 else "",
+                )
             before = self._tracked[path] = Tracked(row)
         rest = observe(before.rest, look)
         if before.rest is None or rest.fingerprint != before.rest.fingerprint:
-            self._note_pause(before, kind, look)
-            before.changed_at, before.probed = at, None
+            self._note_pause(before, look)
+            before.changed_at, before.probed, before.asked = at, None, None
         before.rest, before.looked_at, before.missed = rest, at, 0
         row = before.found
+        if item is not None:
+            row = replace(row, kind=kind, members=item.members, format=item.format or row.format)
+        rule = self.share.rule.for_format(row.format)
         said = Override(row.override) if row.override in set(Override) else Override.NONE
-        learned = learned_seconds(
-            self.share.rule.quiet_seconds, self._pauses.get(format_key(kind, path), 0.0)
-        )
+        learned = learned_seconds(rule.quiet_seconds, self._pauses.get(format_key(row), 0.0))
 
         def judged(*facts: Witness) -> Verdict:
-            rule = self.share.rule
             return judge(rest, rule, at, running, said, before.said_at, learned_seconds=learned, facts=facts)
 
         unchanged = row.finished_at is not None and rest.fingerprint == row.fingerprint
         reopened = row.finished_at is not None and not unchanged
         verdict = judged()
-        if self.share.rule.probe and said is not Override.DONE_NOW and not unchanged:
+        if not unchanged and said is not Override.DONE_NOW:
+            facts = before_rest(row, item)
             if verdict.finished:
-                rest = self._probe(before, path, rest, at)
+                # Only now: nothing of a file that may still be written is opened.
+                facts = self._testify(before, row, item, rest.fingerprint, at)
+                row = replace(row, format=before.asked.testimony.format if before.asked else row.format)
+                rule = self.share.rule.for_format(row.format)
+                if rule.probe and judged(*facts).finished:
+                    rest = self._probe(before, row, rest, at)
             if before.probed is not None:
-                verdict = judged(before.probed)
+                facts = (*facts, before.probed)
+            verdict = judged(*with_question(facts, judged(*facts).quiet_seconds, rule))
         # Finished stays finished until something changes or a person says "not yet".
         finished_at = row.finished_at if unchanged else (now if verdict.finished else None)
         rests_since = now - timedelta(seconds=verdict.quiet_seconds)
@@ -400,7 +450,6 @@ class ShareScanner:
             rests_since = row.rests_since
         return replace(
             row,
-            kind=kind,
             file_count=seen.file_count,
             size_bytes=seen.size_bytes,
             last_change_at=rest.changed_at_utc,
@@ -414,7 +463,7 @@ class ShareScanner:
             problem="",
         )
 
-    def _note_pause(self, before: Tracked, kind: AcquisitionKind, look: Look) -> None:
+    def _note_pause(self, before: Tracked, look: Look) -> None:
         """It went on: so long a pause is waited for the next time, unless something else told of it."""
         told = before.found.override == Override.NOT_YET or any(
             one.name != LOOKS for one in waiting(before.found.witnesses)
@@ -422,15 +471,25 @@ class ShareScanner:
         if before.rest is None or told:
             return
         seconds = pause_seconds(before.rest, look)
-        if is_telling(seconds, self.share.rule.quiet_seconds):
-            data_format = format_key(kind, before.found.path)
+        if is_telling(seconds, self.share.rule.quiet_for(before.found.format)):
+            data_format = format_key(before.found)
             self._store.note_pause(self.share.id, data_format, before.found.id, seconds, self._clock.now())
             self._pauses[data_format] = max(seconds, self._pauses.get(data_format, 0.0))
 
-    def _probe(self, tracked: Tracked, path: str, rest: Rest, at: float) -> Rest:
+    def _testify(
+        self, tracked: Tracked, row: Acquisition, item: Item | None, fingerprint: bytes, at: float
+    ) -> tuple[Witness, ...]:
+        """Ask its format whether it is complete: once per rest, and later again where it was not."""
+        if tracked.asked is None or not tracked.asked.holds_for(fingerprint, at):
+            tracked.asked = ask(
+                self._top, row, item, self.share.rule, fingerprint=fingerprint, at=at, beat=self._beat
+            )
+        return tracked.asked.testimony.witnesses
+
+    def _probe(self, tracked: Tracked, row: Acquisition, rest: Rest, at: float) -> Rest:
         """Ask whether somebody has a file open for writing, which is as good as writing: it rests anew."""
         if tracked.probed is None or tracked.probed.state is WitnessState.WAITING:
-            files = listing.walk(self._top, path, judged=False, beat=self._beat)
+            files = listing.walk(self._top, row.path, members=row.members, judged=False, beat=self._beat)
             tracked.probed = probe(self._platform, self._top, files)
         if tracked.probed.state is WitnessState.WAITING:
             tracked.rest = replace(rest, changed_at=at)
