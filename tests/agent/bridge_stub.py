@@ -104,6 +104,7 @@ class BridgeStub:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def log_message(self, *_: object) -> None:
                 """Tests read :attr:`BridgeStub.seen` instead."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from agent.core import listing
+from tests.replay import contents
 from tests.replay.scenario import Moment, Storage
 
 Versions = Mapping[str, int]
@@ -82,17 +83,17 @@ class Disk:
         size = max(1, int(step.kib * 1024))
         match step.do:
             case "write" | "copy-in":
-                self._put(path, size)
+                self._put(path, size, moment)
                 self._stamp(path, age=step.age)
             case "append":
-                self._append(path, size, keep=step.mtime == "kept")
+                self._append(path, size, moment)
             case "preallocate":
                 file.touch()
                 os.truncate(file, size)
                 self._wrote(path)
                 self._stamp(path, age=step.age)
             case "fill":
-                self._fill(path, min(size, 4096), keep=step.mtime == "kept")
+                self._fill(path, moment)
             case "touch":
                 self._stamp(path, age=step.age)
             case "rename":
@@ -124,31 +125,40 @@ class Disk:
     def _changed(self, path: str) -> None:
         self._changes.append((self._now(), path))
 
-    def _put(self, path: str, size: int) -> None:
-        self._wrote(path)
-        (self.top / path).write_bytes(self._writes.to_bytes(8, "big") * (size // 8 + 1))
+    def _stamp_of_writing(self) -> bytes:
+        return self._writes.to_bytes(8, "little")
 
-    def _append(self, path: str, size: int, *, keep: bool) -> None:
+    def _put(self, path: str, size: int, moment: Moment) -> None:
+        self._wrote(path)
+        data = contents.whole(moment.step.content, size, moment.number, self._stamp_of_writing())
+        (self.top / path).write_bytes(data)
+
+    def _append(self, path: str, size: int, moment: Moment) -> None:
+        keep = moment.step.mtime == "kept"
         before = self._mtime(path) if keep else 0
         self._wrote(path)
         with (self.top / path).open("ab") as file:
-            file.write(self._writes.to_bytes(8, "big") * (size // 8 + 1))
-        if keep:
-            self._set_mtime(path, before)
-        else:
-            self._stamp(path)
+            if file.tell() == 0:
+                file.write(contents.start_of(moment.step.content))
+            file.write(contents.whole(moment.step.content, size, moment.number, self._stamp_of_writing()))
+        self._keep_or_stamp(path, before)
 
-    def _fill(self, path: str, size: int, *, keep: bool) -> None:
+    def _fill(self, path: str, moment: Moment) -> None:
+        keep = moment.step.mtime == "kept"
         before = self._mtime(path) if keep else 0
         self._wrote(path)
+        size = (self.top / path).stat().st_size
         descriptor = self._open.get(path)
-        if descriptor is not None:
-            os.pwrite(descriptor, self._writes.to_bytes(8, "big") * (size // 8), 0)
-        else:
-            with (self.top / path).open("r+b") as file:
-                file.write(self._writes.to_bytes(8, "big") * (size // 8))
-        if keep:
-            self._set_mtime(path, before)
+        mine = os.open(self.top / path, os.O_RDWR) if descriptor is None else descriptor
+        for at, data in contents.patches(moment.step.content, size, moment.number, self._stamp_of_writing()):
+            os.pwrite(mine, data, at)
+        if descriptor is None:
+            os.close(mine)
+        self._keep_or_stamp(path, before)
+
+    def _keep_or_stamp(self, path: str, before_ns: int) -> None:
+        if before_ns:
+            self._set_mtime(path, before_ns)
         else:
             self._stamp(path)
 

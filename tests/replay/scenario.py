@@ -58,6 +58,19 @@ class Step(_Data):
     to: str = ""
     """The new name of a rename."""
     kib: float = 16.0
+    content: Literal[
+        "",
+        "czi",
+        "czi-end",
+        "nd2",
+        "nd2-end",
+        "companion",
+        "harmony-index",
+        "micro-manager",
+        "zattrs",
+        "ndtiff-index",
+    ] = ""
+    """What the file holds, where a format's own account of itself is asked."""
     every: Duration = 0.0
     times: int = 1
     mtime: Literal["now", "kept"] = "now"
