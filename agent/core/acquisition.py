@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from agent.core.formats.known import BY_ID
 from agent.core.witness import Witness, waiting
 from server_bridge.contract import AcquisitionKind, WorkstationShare
 
@@ -56,6 +57,14 @@ class Acquisition:
     def is_part(self) -> bool:
         """Whether it looks like a part of something whose file is not there yet."""
         return any(witness.name == PARTS for witness in waiting(self.witnesses))
+
+    @property
+    def is_plate(self) -> bool:
+        """Whether OMERO will make a plate of it, as far as its format tells."""
+        rule = BY_ID.get(self.format)
+        return (rule is not None and rule.plate == "plate") or any(
+            witness.name == PLATE for witness in self.witnesses
+        )
 
     @property
     def is_incomplete(self) -> bool:

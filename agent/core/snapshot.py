@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from agent.core.template import TargetSuggestion
 from agent.core.witness import Witness
 from server_bridge.contract import Person, Reason, Target
 
@@ -120,6 +121,8 @@ class Card:
     left_out: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
     """Names of agent/core/commands.py classes this card offers now, most wanted first."""
+    suggested: TargetSuggestion | None = None
+    """What its place and its format suggest, while it has no target."""
 
 
 @dataclass(frozen=True, slots=True)

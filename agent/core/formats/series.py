@@ -3,8 +3,8 @@
 Which numbers may differ is read from each name alone, so that the answer does not depend on which files are
 there already: ``exp1_t001.tif`` and ``exp10_t001.tif`` are two series, because the number in ``exp1`` is
 part of a name and the one in ``_t001`` is an axis. The patterns of a series are chosen at first sight and
-leave room for longer numbers (``t9``, ``t10``); they match digits only, so that ``exp1_t001_copy.tif`` stays
-outside.
+leave room for longer numbers (``t9``, ``t10``); they match digits only, so that they take no file of another
+series (``exp1_t001_copy.tif``).
 """
 
 from __future__ import annotations
