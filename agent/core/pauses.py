@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from agent.core.acquisition import Acquisition
 from server_bridge.contract import AcquisitionKind, QuietSuggestion
 
 MARGIN = 1.25
@@ -33,11 +34,11 @@ class Longest:
     """How many acquisitions paused for at least half of the quiet time of then, and went on."""
 
 
-def format_key(kind: AcquisitionKind, path: str) -> str:
-    """What pauses are learned for: a file's suffix, or ``folder``."""
-    if kind is AcquisitionKind.FOLDER:
-        return "folder"
-    return PurePosixPath(path).suffix.casefold() or "file"
+def format_key(found: Acquisition) -> str:
+    """What pauses are learned for: its format, else a file's suffix, or ``folder``."""
+    if found.format or found.kind is AcquisitionKind.FOLDER:
+        return found.format or "folder"
+    return PurePosixPath(found.path).suffix.casefold() or "file"
 
 
 def is_telling(pause_seconds: float, quiet_seconds: float) -> bool:

@@ -2,15 +2,15 @@
 
 A copy into a pre-allocated file, or a program that keeps its file open through the night, shows neither in
 size nor in time. The system knows: it is asked for a handle that tolerates no writer, which is closed again
-at once. No data is read. It is off unless the rule says ``probe``, because a program that opens its file in
-just that moment may be refused; see the platform's own words on it.
+at once. No data is read. What is found open counts as written to in that moment, so it rests anew. It is off
+unless the rule says ``probe``, because a program that opens its file in just that moment may be refused; see
+the platform's own words on it.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,20 +23,6 @@ if TYPE_CHECKING:
 OPEN = "open"
 FILES_ASKED = 100
 """The newest and the largest, this many of each: what is being written is among them."""
-AGAIN_SECONDS = 60.0
-"""Between two probes of what was found open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Probed:
-    """What a probe said, and when (monotonic seconds)."""
-
-    at: float
-    witness: Witness
-
-    def is_due(self, at: float) -> bool:
-        """Whether it is asked again: only what was open, and not at every look."""
-        return self.witness.state is WitnessState.WAITING and at - self.at >= AGAIN_SECONDS
 
 
 def chosen(files: Iterable[listing.FileSeen]) -> list[listing.FileSeen]:

@@ -29,10 +29,10 @@ from agent.core.errors import ShareAway
 from agent.core.formats.grouping import Item
 from agent.core.machine_store import PAUSES_KEPT, MachineStore
 from agent.core.pauses import by_format, format_key, is_telling, learned_seconds
-from agent.core.probe import Probed, probe
-from agent.core.settle import Look, Override, Rest, Verdict, judge, observe, pause_seconds
+from agent.core.probe import probe
+from agent.core.settle import LOOKS, Look, Override, Rest, Verdict, judge, observe, pause_seconds
 from agent.core.testimony import Asked, ask, before_rest, with_question
-from agent.core.witness import Witness
+from agent.core.witness import Witness, WitnessState, waiting
 from agent.platform.base import Platform
 from server_bridge.contract import AcquisitionKind, WorkstationShare
 
@@ -73,7 +73,7 @@ class Tracked:
     """Complete looks in a row that did not find it."""
     said_at: float | None = None
     """When a person last said something, by the clock that is never set."""
-    probed: Probed | None = None
+    probed: Witness | None = None
     """What the probe said of this rest."""
     asked: Asked | None = None
     """What its format said of this rest."""
@@ -415,7 +415,7 @@ class ShareScanner:
             before = self._tracked[path] = Tracked(row)
         rest = observe(before.rest, look)
         if before.rest is None or rest.fingerprint != before.rest.fingerprint:
-            self._note_pause(before, kind, look)
+            self._note_pause(before, look)
             before.changed_at, before.probed, before.asked = at, None, None
         before.rest, before.looked_at, before.missed = rest, at, 0
         row = before.found
@@ -423,14 +423,14 @@ class ShareScanner:
             row = replace(row, kind=kind, members=item.members, format=item.format or row.format)
         rule = self.share.rule.for_format(row.format)
         said = Override(row.override) if row.override in set(Override) else Override.NONE
-        learned = learned_seconds(rule.quiet_seconds, self._pauses.get(format_key(kind, path), 0.0))
+        learned = learned_seconds(rule.quiet_seconds, self._pauses.get(format_key(row), 0.0))
 
         def judged(*facts: Witness) -> Verdict:
             return judge(rest, rule, at, running, said, before.said_at, learned_seconds=learned, facts=facts)
 
-        verdict = judged()
         unchanged = row.finished_at is not None and rest.fingerprint == row.fingerprint
         reopened = row.finished_at is not None and not unchanged
+        verdict = judged()
         if not unchanged and said is not Override.DONE_NOW:
             facts = before_rest(row, item)
             if verdict.finished:
@@ -438,10 +438,11 @@ class ShareScanner:
                 facts = self._testify(before, row, item, rest.fingerprint, at)
                 row = replace(row, format=before.asked.testimony.format if before.asked else row.format)
                 rule = self.share.rule.for_format(row.format)
-                verdict = judged(*facts)
-                if verdict.finished and rule.probe:
-                    facts = (*facts, self._probe(before, row, at))
-            verdict = judged(*with_question(facts, verdict.quiet_seconds, rule))
+                if rule.probe and judged(*facts).finished:
+                    rest = self._probe(before, row, rest, at)
+            if before.probed is not None:
+                facts = (*facts, before.probed)
+            verdict = judged(*with_question(facts, judged(*facts).quiet_seconds, rule))
         # Finished stays finished until something changes or a person says "not yet".
         finished_at = row.finished_at if unchanged else (now if verdict.finished else None)
         rests_since = now - timedelta(seconds=verdict.quiet_seconds)
@@ -462,13 +463,16 @@ class ShareScanner:
             problem="",
         )
 
-    def _note_pause(self, before: Tracked, kind: AcquisitionKind, look: Look) -> None:
-        """It went on: a pause that long has to be waited for the next time."""
-        if before.rest is None:
+    def _note_pause(self, before: Tracked, look: Look) -> None:
+        """It went on: so long a pause is waited for the next time, unless something else told of it."""
+        told = before.found.override == Override.NOT_YET or any(
+            one.name != LOOKS for one in waiting(before.found.witnesses)
+        )
+        if before.rest is None or told:
             return
         seconds = pause_seconds(before.rest, look)
-        if is_telling(seconds, self.share.rule.quiet_seconds):
-            data_format = format_key(kind, before.found.path)
+        if is_telling(seconds, self.share.rule.quiet_for(before.found.format)):
+            data_format = format_key(before.found)
             self._store.note_pause(self.share.id, data_format, before.found.id, seconds, self._clock.now())
             self._pauses[data_format] = max(seconds, self._pauses.get(data_format, 0.0))
 
@@ -482,12 +486,14 @@ class ShareScanner:
             )
         return tracked.asked.testimony.witnesses
 
-    def _probe(self, tracked: Tracked, row: Acquisition, at: float) -> Witness:
-        """Ask whether somebody has a file open for writing: once per rest, and later again where one has."""
-        if tracked.probed is None or tracked.probed.is_due(at):
+    def _probe(self, tracked: Tracked, row: Acquisition, rest: Rest, at: float) -> Rest:
+        """Ask whether somebody has a file open for writing, which is as good as writing: it rests anew."""
+        if tracked.probed is None or tracked.probed.state is WitnessState.WAITING:
             files = listing.walk(self._top, row.path, members=row.members, judged=False, beat=self._beat)
-            tracked.probed = Probed(at, probe(self._platform, self._top, files))
-        return tracked.probed.witness
+            tracked.probed = probe(self._platform, self._top, files)
+        if tracked.probed.state is WitnessState.WAITING:
+            tracked.rest = replace(rest, changed_at=at)
+        return tracked.rest or rest
 
     def _gone(self, found: Found, result: _Pass, fresh: dict[str, Acquisition]) -> list[str]:
         """Gone is what two complete looks in a row did not find where it was."""

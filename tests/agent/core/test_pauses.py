@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +22,7 @@ from agent.core.pauses import (
 )
 from server_bridge.contract import AcquisitionKind
 from tests.agent.conftest import FakeClock
+from tests.agent.core.test_cards import FOUND
 
 
 @given(quiet=st.floats(min_value=1, max_value=86_400), pause=st.floats(min_value=0, max_value=7 * 86_400))
@@ -40,10 +43,20 @@ def test_a_pause_tells_something_when_it_comes_near_the_quiet_time() -> None:
     assert not is_telling(7 * 3600, 300), "somebody took it up again the next day"
 
 
-def test_pauses_are_learned_per_kind_of_data() -> None:
-    assert format_key(AcquisitionKind.FILE, "alice/run1.CZI") == ".czi"
-    assert format_key(AcquisitionKind.FOLDER, "alice/run1.d") == "folder"
-    assert format_key(AcquisitionKind.FILE, "alice/notes") == "file"
+@pytest.mark.parametrize(
+    ("kind", "path", "data_format", "key"),
+    [
+        (AcquisitionKind.FILE, "alice/run1.CZI", "", ".czi"),
+        (AcquisitionKind.FILE, "alice/run1.CZI", "czi", "czi"),
+        (AcquisitionKind.FOLDER, "alice/run1.d", "", "folder"),
+        (AcquisitionKind.FOLDER, "alice/plate", "harmony", "harmony"),
+        (AcquisitionKind.FILE, "alice/notes", "", "file"),
+    ],
+)
+def test_pauses_are_learned_per_kind_of_data(
+    kind: AcquisitionKind, path: str, data_format: str, key: str
+) -> None:
+    assert format_key(replace(FOUND, kind=kind, path=path, format=data_format)) == key
 
 
 def test_staff_are_told_only_where_the_rule_gives_too_little() -> None:
