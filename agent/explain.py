@@ -48,7 +48,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--look",
         action="store_true",
-        help="also ask whether it is complete: reads a little of the newest files (not while they are written)",
+        help="also ask whether it is complete: reads a little of the newest files",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object for each acquisition")
     return parser.parse_args(argv)

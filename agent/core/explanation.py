@@ -147,7 +147,9 @@ def _short(members: tuple[str, ...], most: int = 4) -> str:
 
 def _last(one: Explained) -> str:
     rule = BY_ID.get(one.item.format)
-    return f"; last comes {rule.last}" if rule is not None and rule.last else ""
+    if rule is None or not rule.last:
+        return ""
+    return f"; written last: {rule.last.replace('[infer]', '(not proven)')}"
 
 
 def suggestion_text(suggestion: TargetSuggestion) -> str:
