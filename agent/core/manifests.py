@@ -83,7 +83,19 @@ def lines_of(body: bytes) -> dict[str, tuple[int, int]]:
     return found
 
 
-def has_news(body: bytes, present: bytes) -> bool:
-    """Whether ``present`` (a manifest's body) holds a file that ``body`` does not: deleting is no news."""
+def has_news(body: bytes, present: bytes, *, ignore: tuple[str, ...] = (), tolerance_ns: int = 0) -> bool:
+    """Whether ``present`` (a manifest's body) holds a file that ``body`` does not: deleting is no news.
+
+    Args:
+        ignore: Patterns of names that are no sign of life.
+        tolerance_ns: How far a time may move by itself: a storage that restarts may tell it rounded.
+    """
     known = lines_of(body)
-    return any(known.get(path) != facts for path, facts in lines_of(present).items())
+
+    def is_news(path: str, size_bytes: int, mtime_ns: int) -> bool:
+        if listing.matches(path.rsplit("/", 1)[-1], ignore):
+            return False
+        before = known.get(path)
+        return before is None or before[0] != size_bytes or abs(before[1] - mtime_ns) > tolerance_ns
+
+    return any(is_news(path, *facts) for path, facts in lines_of(present).items())

@@ -331,6 +331,10 @@ class BridgeStub:
             if self.intents[order_id] != seen.json:
                 return 409, self._problem(409, "order_differs")
             return 200, self.orders[order_id]
+        place = (seen.json["share"], seen.json["path"])
+        live = ("accepted", "pulling", "verifying", "importing", "proving", "annotating")
+        if any((one["share"], one["path"]) == place and one["stage"] in live for one in self.orders.values()):
+            return 409, self._problem(409, "place_taken")
         self.intents[order_id] = seen.json
         self.cursor += 1
         self.orders[order_id] = {

@@ -1,4 +1,4 @@
-"""What the files hold, as far as the agent's knowledge of formats looks at it. Each writing differs from the last.
+"""What the files hold, as far as the agent's knowledge of formats looks at it. No two writings are equal.
 
 The layouts are those that ``agent/core/formats`` names its sources for; nothing here is an image.
 """
@@ -66,7 +66,7 @@ def whole(content: str, size: int, number: int, stamp: bytes) -> bytes:
         case "zattrs":
             return json.dumps({"multiscales": [{"name": stamp.hex()}]}).encode()
         case "ndtiff-index":
-            file = b"Full resolution/NDTiffStack.tif" if number < 60 else b"Full resolution/NDTiffStack_1.tif"
+            file = b"NDTiffStack.tif" if number < 60 else b"NDTiffStack_1.tif"
             axes = json.dumps({"time": number}).encode()
             end = (number % 60 + 1) * 1000
             numbers = struct.pack("<IIIIIIII", 0, 16, 16, 0, 0, end - 10, 10, 0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from agent.core.outbox import EntryState
 from agent.core.settle import Override
 from server_bridge.contract import AcquisitionRule, WorkstationShare
 from tests.agent.bridge_stub import BridgeStub
@@ -225,8 +226,21 @@ class Player:
             doubts=len(bridge.doubts),
             too_early=tuple(early),
             missed=tuple(missed),
+            needless=self._needless(),
             simulated_seconds=self.clock.seconds,
             passes=self.agent.passes,
+        )
+
+    def _needless(self) -> tuple[str, ...]:
+        """Shown as new without a cause, or ordered so that the bridge said no."""
+        wanted = {*self.microscope.shown_anew}
+        anew = [row.path for row in self.agent.machine.acquisitions() if row.successor_of]
+        refused = [
+            entry.intent.path for entry in self.agent.outbox.entries() if entry.state is EntryState.REFUSED
+        ]
+        return (
+            *(f"{path} (as new)" for path in anew if path not in wanted),
+            *(f"{path} (refused)" for path in refused),
         )
 
     def _delay(self, place: str) -> float:

@@ -35,7 +35,7 @@ def table_head() -> str:
 def _text(result: Result) -> str:
     if result.outcome is Outcome.OK:
         return "ok"
-    what = ", ".join(result.too_early or result.missed)
+    what = ", ".join(result.too_early or result.missed or result.needless)
     expected = " (as it must: the rule does not fit)" if result.good else ""
     return f"{result.outcome.value}{expected}: {what}"
 
@@ -71,7 +71,8 @@ def summary_lines(results: Sequence[Result], seed: int, wall_seconds: float) -> 
         f"{all_.microscopes} microscopes, {simulated} simulated in {wall_seconds:.0f} s (seed {seed})",
         f"finished too early {all_.too_early}",
         f"missed {all_.missed}",
-        f"sealed before the end and taken back in time {all_.premature_seals}",
+        f"needless questions to a person {all_.needless}",
+        f"sealed before the end and taken back in time {all_.premature_seals - all_.too_early}",
         f"un-sealed {all_.unsealed} times, {all_.doubts} of them first seen by the bridge",
         f"after the last write: median {_time(all_.median_delay_seconds)},"
         f" slowest {_time(all_.slowest_delay_seconds)};"

@@ -16,6 +16,8 @@ class Outcome(StrEnum):
     """OMERO got something else than what was finally written."""
     MISSED = "missed"
     """Something that was written never arrived, or was not shown."""
+    NEEDLESS = "needless question"
+    """A person was bothered without a cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Result:
     """Of these, how often the bridge's own look was the first to see it."""
     too_early: tuple[str, ...]
     missed: tuple[str, ...]
+    needless: tuple[str, ...]
+    """Shown as new, or refused by the bridge, though nothing that matters had changed."""
     simulated_seconds: float
     passes: int
     """Looks of the scanner."""
@@ -43,7 +47,9 @@ class Result:
     def outcome(self) -> Outcome:
         if self.too_early:
             return Outcome.TOO_EARLY
-        return Outcome.MISSED if self.missed else Outcome.OK
+        if self.missed:
+            return Outcome.MISSED
+        return Outcome.NEEDLESS if self.needless else Outcome.OK
 
     @property
     def good(self) -> bool:
@@ -58,6 +64,7 @@ class Summary:
     microscopes: int
     too_early: int
     missed: int
+    needless: int
     premature_seals: int
     unsealed: int
     doubts: int
@@ -71,8 +78,8 @@ class Summary:
 
     @property
     def good(self) -> bool:
-        """Nothing too early, nothing missed, and each control noticed."""
-        return not self.too_early and not self.missed and self.controls == self.controls_noticed
+        """Nothing too early, nothing missed, nobody bothered, and each control noticed."""
+        return not (self.too_early or self.missed or self.needless) and self.controls == self.controls_noticed
 
 
 def summarise(results: Sequence[Result]) -> Summary:
@@ -85,6 +92,7 @@ def summarise(results: Sequence[Result]) -> Summary:
         microscopes=len(real),
         too_early=sum(len(one.too_early) for one in real),
         missed=sum(len(one.missed) for one in real),
+        needless=sum(len(one.needless) for one in real),
         premature_seals=sum(one.premature_seals for one in real),
         unsealed=sum(one.unsealed for one in real),
         doubts=sum(one.doubts for one in real),
