@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from agent.core import discovery, listing
@@ -148,6 +148,10 @@ def test_the_order_of_a_listing_does_not_matter(
 
 @bounded
 @given(paths, rules, st.integers(0, 14), st.sets(st.integers(0, 14)))
+@example(["exp1_s1.ome.tif", "exp1.companion.ome"], {"depth": 1}, 1, {0})
+@example(["run/a.nd2", "run/metadata.txt"], {"items": "files"}, 1, {0})
+@example(["_img_/a.nd2", "img.vsi"], {"depth": 1}, 1, {0})
+@example(["exp1_t1.tif", "exp1_t2.tif"], {"depth": 1}, 1, {0})
 def test_what_is_finished_or_ordered_keeps_every_file_as_more_come(
     scratch: Path, files: list[str], rule: dict[str, object], cut: int, chosen: set[int]
 ) -> None:
