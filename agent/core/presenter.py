@@ -106,6 +106,8 @@ def missing_of(facts: cards.Facts, card: Card) -> footer.Missing:
     """What keeps the person from logging off, for one acquisition of hers."""
     if card.state is CardState.NEEDS_TARGET:
         return footer.Missing.TARGET
+    if card.state is CardState.ATTENTION and facts.found is not None and facts.found.is_incomplete:
+        return footer.Missing.COMPLETE
     if card.state is CardState.REFUSED:
         return footer.Missing.DECISION
     if facts.found is None and facts.entry is None:

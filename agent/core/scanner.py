@@ -30,7 +30,7 @@ from agent.core.formats.grouping import Item
 from agent.core.machine_store import PAUSES_KEPT, MachineStore
 from agent.core.pauses import by_format, format_key, is_telling, learned_seconds
 from agent.core.probe import probe
-from agent.core.settle import LOOKS, Look, Override, Rest, Verdict, judge, observe, pause_seconds
+from agent.core.settle import LOOKS, PERSON, Look, Override, Rest, Verdict, judge, observe, pause_seconds
 from agent.core.testimony import Asked, ask, before_rest, with_question
 from agent.core.witness import Witness, WitnessState, waiting
 from agent.platform.base import Platform
@@ -431,7 +431,9 @@ class ShareScanner:
         unchanged = row.finished_at is not None and rest.fingerprint == row.fingerprint
         reopened = row.finished_at is not None and not unchanged
         verdict = judged()
-        if not unchanged and said is not Override.DONE_NOW:
+        # A person's word is enough, as long as it was said about what is there now.
+        by_word = any(one.name == PERSON for one in verdict.witnesses)
+        if not unchanged and not by_word:
             facts = before_rest(row, item)
             if verdict.finished:
                 # Only now: nothing of a file that may still be written is opened.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.core import listing
-from agent.core.acquisition import INCOMPLETE, Acquisition
+from agent.core.acquisition import INCOMPLETE, PARTS, Acquisition
 from agent.core.formats import witness as format_witness
 from agent.core.formats.grouping import Item
 from agent.core.formats.known import BY_ID, KNOWN
@@ -72,7 +72,7 @@ def before_rest(row: Acquisition, item: Item | None) -> tuple[Witness, ...]:
     """What names alone say, while nothing may be opened yet."""
     if item is None or not item.awaits:
         return ()
-    return (Witness("parts", WitnessState.WAITING, f"{row.title}: {item.awaits}"),)
+    return (Witness(PARTS, WitnessState.WAITING, f"{row.title}: {item.awaits}"),)
 
 
 def with_question(

@@ -124,6 +124,19 @@ def test_what_is_incomplete_is_held_with_words_then_a_person_is_asked(scene: Sce
     assert scene.look(7)["a.nd2"].finished_at is not None
 
 
+def test_an_old_done_now_does_not_speak_for_what_came_later(scene: Scene) -> None:
+    scene.write("a.nd2", makers.nd2(closed=False))
+    row = rest(scene)["a.nd2"]
+    scene.store.override(row.id, Override.DONE_NOW, scene.clock.now())
+    assert scene.look(7)["a.nd2"].finished_at is not None
+    scene.write("a.nd2", makers.nd2(closed=False) + b"more")
+    for _ in range(3):
+        scene.look(7)
+    scene.write("a.nd2", makers.nd2(closed=False) + b"more and more")
+    row = rest(scene, 150)["a.nd2"]
+    assert row.finished_at is None and "a.nd2 has no chunk map yet" in row.holds
+
+
 def test_what_becomes_complete_goes_on_by_itself(scene: Scene) -> None:
     scene.write("a.nd2", makers.nd2(closed=False))
     assert rest(scene, 350)["a.nd2"].is_incomplete
