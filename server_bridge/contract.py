@@ -30,6 +30,7 @@ MAX_MANIFEST_ENTRIES = 1_000_000
 ShareId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 SharePath = Annotated[str, Field(min_length=1, max_length=4096)]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
+MemberPattern = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^/\x00]+$")]
 
 
 class Request(BaseModel):
@@ -210,6 +211,8 @@ class UnorderedAcquisition(Request):
     file_count: Annotated[int, Field(ge=0)]
     first_seen_at: datetime
     last_change_at: datetime
+    members: tuple[MemberPattern, ...] = Field(default=(), max_length=32)
+    """Of a group, as in `OrderIntent`."""
 
 
 class ShareHeartbeat(Request):
@@ -327,9 +330,6 @@ class AcquisitionKind(StrEnum):
     FOLDER = "folder"
     GROUP = "group"
     """Entries of one folder that belong together by name: an image and its ``_name_`` folder, a series."""
-
-
-MemberPattern = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^/\x00]+$")]
 
 
 def is_member(name: str, members: tuple[str, ...]) -> bool:
@@ -484,6 +484,8 @@ class OrderState(Answer):
     share: str
     path: str
     kind: str
+    members: tuple[str, ...] = ()
+    """Of a group, as in `OrderIntent`."""
     label: str = ""
     target: Target
     stage: str
@@ -577,6 +579,8 @@ class Release(Answer):
     share: str
     path: str = ""
     """The acquisition's place on the share: folders that become empty may go below it, and it with them."""
+    members: tuple[str, ...] = ()
+    """Of a group, as in `OrderIntent`: folders among its members may go, the folder they lie in never."""
     files: tuple[ReleasedFile, ...] = ()
 
 

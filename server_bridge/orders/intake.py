@@ -20,7 +20,7 @@ from server_bridge.config import ShareConfig, SiteConfig
 from server_bridge.contract import Condition, OrderIntent, Reason, Stage
 from server_bridge.errors import BadRequest, Conflict, Forbidden, NotFound
 from server_bridge.mover import paths
-from server_bridge.orders import authority, places, sessions
+from server_bridge.orders import authority, overlap, places, sessions
 from server_bridge.orders.callers import Caller, require_writer
 from server_bridge.orders.models import Order, PersonSession
 from server_bridge.orders.store import Store
@@ -39,7 +39,7 @@ WATCHED = Reason(
     detail="No workstation seals this order: the bridge lists the place itself.",
     remedy="Nothing to do: it comes over when two listings are equal and nothing in it is young.",
 )
-LATER_FIELDS = frozenset({"seal"})
+LATER_FIELDS = frozenset({"seal", "members"})
 """Fields that orders of earlier bridges did not have: with their default they leave the digest as it was."""
 
 
@@ -60,7 +60,7 @@ def request_digest(intent: OrderIntent) -> str:
     """SHA-256 of a request in one spelling: a repeat with reordered fields is the same request."""
     fields = intent.model_dump(mode="json")
     for name in LATER_FIELDS:
-        if fields[name] == OrderIntent.model_fields[name].default:
+        if getattr(intent, name) == OrderIntent.model_fields[name].default:
             del fields[name]
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -133,6 +133,8 @@ def admit(
             title="Your workstation seals your orders",
             remedy="Order from the workstation, or ask the platform staff.",
         )
+    if intent.members:
+        _require_group(intent, share)
     seen = intent.first_seen_at
     if seen is not None and seen.tzinfo is None:
         raise BadRequest("first_seen_at has no time zone.", remedy="Send it in UTC.")
@@ -144,8 +146,34 @@ def admit(
             remedy="Set the workstation's clock.",
         )
     ground = authority.decide(_question(session, share, intent, caller, seen))
-    places.require_free(session, str(order_id), share.id, intent.path, caller)
+    wanted = overlap.Place(intent.path, intent.members)
+    places.require_free(session, str(order_id), share.id, wanted, caller)
     return Admission(person=intent.owner or caller.username, ground=ground)
+
+
+def _require_group(intent: OrderIntent, share: ShareConfig) -> None:
+    """A group's patterns are names that can be, none reaches the share's marker, and an agent seals it.
+
+    Raises:
+        BadRequest: ``group_needs_agent`` or ``members_not_valid``.
+        mover.paths.PathRefused: for a pattern that no name could match.
+    """
+    if intent.seal == "bridge":
+        raise BadRequest(
+            "Entries that only belong together by their names are told apart by a workstation's rules.",
+            code="group_needs_agent",
+            title="The bridge itself seals files and folders only",
+            remedy="Order it from its workstation, or order the folder that it lies in.",
+        )
+    for pattern in intent.members:
+        paths.require_path(pattern)
+    if intent.holds(share.marker):
+        raise BadRequest(
+            f"Its patterns match the share's own marker file {share.marker!r}.",
+            code="members_not_valid",
+            title="The group's patterns match too much",
+            remedy="Staff make the workstation's rule narrower.",
+        )
 
 
 def _question(
@@ -213,6 +241,7 @@ def accept(
             share=intent.share,
             path=intent.path,
             kind=intent.kind,
+            members=list(intent.members),
             label=intent.label,
             first_seen_at=intent.first_seen_at,
             target=intent.target.model_dump(mode="json"),
