@@ -14,10 +14,17 @@ import hmac
 from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 API_VERSION = "v1"
 MANIFEST_MEDIA_TYPE = "application/x-ndjson"
@@ -37,6 +44,18 @@ class Request(BaseModel):
     """What a client sends: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MayBeGroup(Request):
+    """A request that names a group's members, and says nothing of them where there are none: a bridge that
+    knows no groups takes it as before."""
+
+    @model_serializer(mode="wrap")
+    def _members_where_there_are(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        said: dict[str, Any] = handler(self)
+        if not said.get("members"):
+            said.pop("members", None)
+        return said
 
 
 class Answer(BaseModel):
@@ -204,7 +223,7 @@ class Workstation(Answer):
     webclient_url: str = ""
 
 
-class UnorderedAcquisition(Request):
+class UnorderedAcquisition(MayBeGroup):
     share: ShareId
     path: SharePath
     size_bytes: Annotated[int, Field(ge=0)]
@@ -354,7 +373,7 @@ def place_holds(path: str, members: tuple[str, ...], share_path: str) -> bool:
     return is_member(below.partition("/")[0], members)
 
 
-class OrderIntent(Request):
+class OrderIntent(MayBeGroup):
     """``PUT /v1/orders/{id}``: bring this acquisition to this target."""
 
     share: ShareId

@@ -180,7 +180,7 @@ class Clerk:
     def _has_bridge_order(self, found: Acquisition) -> bool:
         """Whether another Windows user of this machine ordered it already."""
         return any(
-            state.share == found.share and state.path == found.path
+            (state.share, state.path, state.members) == (found.share, found.path, found.members)
             for state in self._machine.orders(found.first_seen_at)
         )
 
@@ -196,6 +196,7 @@ class Clerk:
             share=found.share,
             path=found.path,
             kind=found.kind,
+            members=found.members,
             target=target,
             label=found.title[:255],
             first_seen_at=found.first_seen_at,
@@ -226,7 +227,8 @@ class Clerk:
             self._look_at(found.share, found.path)
             return
         top = self._platform.long_path(place.top)
-        built = manifests.build(top, place.share, found.path, judged=not self._platform.listing_is_truth)
+        judged = not self._platform.listing_is_truth
+        built = manifests.build(top, place.share, found.path, members=found.members, judged=judged)
         if step is Step.COMPARE:
             self._compare(found, entry, manifest, built)
             return

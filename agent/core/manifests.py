@@ -34,7 +34,13 @@ class BuiltManifest:
 
 
 def build(
-    top: Path, share: WorkstationShare, path: str, *, judged: bool, beat: listing.Beat = listing.no_beat
+    top: Path,
+    share: WorkstationShare,
+    path: str,
+    *,
+    members: tuple[str, ...] = (),
+    judged: bool,
+    beat: listing.Beat = listing.no_beat,
 ) -> BuiltManifest:
     """List an acquisition, all its files, ignored ones too: the bridge compares with its own full listing.
 
@@ -48,7 +54,7 @@ def build(
     count = size = 0
     # Level 1: the body is small against the pull, and the microscope's processor is not ours.
     with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=1, mtime=0) as body:
-        for seen in listing.walk(top, path, judged=judged, beat=beat):
+        for seen in listing.walk(top, path, members=members, judged=judged, beat=beat):
             count += 1
             size += seen.size_bytes
             if count > MAX_MANIFEST_ENTRIES:

@@ -102,7 +102,12 @@ def unordered(session: Session, site: SiteConfig) -> tuple[list[Aging], frozense
                 since,
                 _ends(share, since),
                 seen.size_bytes,
-                folder_person(seen.path, str(row.roots[seen.share]), share.person_folder),
+                folder_person(
+                    # Where a group lies says whose it is; its name says nothing.
+                    seen.path.rpartition("/")[0] if seen.members else seen.path,
+                    str(row.roots[seen.share]),
+                    share.person_folder,
+                ),
                 members=seen.members,
             )
     return [one for one in found.values() if not _is_settled(session, one)], frozenset(unsure)

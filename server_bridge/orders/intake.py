@@ -39,8 +39,9 @@ WATCHED = Reason(
     detail="No workstation seals this order: the bridge lists the place itself.",
     remedy="Nothing to do: it comes over when two listings are equal and nothing in it is young.",
 )
-LATER_FIELDS = frozenset({"seal", "members"})
-"""Fields that orders of earlier bridges did not have: with their default they leave the digest as it was."""
+LATER_FIELDS = frozenset({"seal"})
+"""Fields that orders of earlier bridges did not have: with their default they leave the digest as it was.
+(``members`` too: the contract says them only where there are any.)"""
 
 
 def waits_for_agent(order: Order) -> bool:
@@ -60,7 +61,7 @@ def request_digest(intent: OrderIntent) -> str:
     """SHA-256 of a request in one spelling: a repeat with reordered fields is the same request."""
     fields = intent.model_dump(mode="json")
     for name in LATER_FIELDS:
-        if getattr(intent, name) == OrderIntent.model_fields[name].default:
+        if fields[name] == OrderIntent.model_fields[name].default:
             del fields[name]
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -186,7 +187,9 @@ def _question(
         if workstation and seen
         else []
     )
-    folder = authority.folder_person(intent.path, root, share.person_folder) if root else ""
+    group_folder = intent.path.rpartition("/")[0] if intent.members else None
+    where = intent.path if group_folder is None else group_folder
+    folder = authority.folder_person(where, root, share.person_folder) if root else ""
     own = session.get(PersonSession, caller.session_id) if caller.session_id else None
     return authority.Question(
         username=caller.username,
@@ -199,6 +202,26 @@ def _question(
         presences=present,
         folder_person_is_known=bool(folder) and _is_known(session, folder),
         signed_in_here=bool(own and workstation and own.workstation_id == workstation.id),
+        group_folder=group_folder,
+        holds_others_folder=bool(
+            intent.members and root and not folder and _holds_others(session, share, root, intent, caller)
+        ),
+    )
+
+
+def _holds_others(
+    session: Session, share: ShareConfig, root: str, intent: OrderIntent, caller: Caller
+) -> bool:
+    """Whether a group that lies above the persons' folders takes in one that is somebody else's."""
+    if "{user}" not in share.person_folder:
+        return False
+    names = {*session.scalars(select(PersonSession.username).distinct()).all()}
+    names |= {*session.scalars(select(Order.person).distinct()).all()}
+    group = overlap.Place(intent.path, intent.members)
+    return any(
+        overlap.holds(group, authority.folder_of(name, root, share.person_folder))
+        for name in names
+        if authority.fold(name) != authority.fold(caller.username)
     )
 
 

@@ -49,15 +49,22 @@ def collide(left: Place, right: Place) -> bool:
         return _group_meets(left, right.path)
     if not left.members:
         return _group_meets(right, left.path)
-    a, b = _folder(left), _folder(right)
-    if a == b:
+    if _folder(left) == _folder(right):
         return _names_meet(left, right) or _names_meet(right, left)
-    return _holds(left, b) or _holds(right, a)
+    return holds(left, right.path) or holds(right, left.path)
 
 
 def may_share(left: Place, right: Place) -> bool:
     """Whether the two places can share a file: for all that collide, and for groups of one folder."""
     return collide(left, right) or bool(left.members and right.members and _folder(left) == _folder(right))
+
+
+def holds(group: Place, path: str) -> bool:
+    """Whether a path lies in one of a group's entries, as the storage compares names."""
+    above, parts = group.path.split("/")[:-1], path.split("/")
+    if len(parts) <= len(above) or fold("/".join(parts[: len(above)])) != fold("/".join(above)):
+        return False
+    return _has(group, parts[len(above)])
 
 
 def _folder(group: Place) -> str:
@@ -67,29 +74,20 @@ def _folder(group: Place) -> str:
 def _group_meets(group: Place, path: str) -> bool:
     """Whether a file or folder lies at, above or in a group."""
     folder, folded = _folder(group), fold(path)
-    return folder == folded or folder.startswith(f"{folded}/") or _holds(group, folded)
+    return folder == folded or folder.startswith(f"{folded}/") or holds(group, path)
 
 
-def _holds(group: Place, folded: str) -> bool:
-    """Whether the entry of the group's folder in which a (folded) path lies is a member."""
-    folder = _folder(group)
-    if folder and not folded.startswith(f"{folder}/"):
-        return False
-    name = (folded.removeprefix(f"{folder}/") if folder else folded).partition("/")[0]
-    return bool(name) and _has(group, name)
-
-
-def _has(group: Place, folded_name: str) -> bool:
-    return is_member(folded_name, tuple(fold(pattern) for pattern in group.members))
+def _has(group: Place, name: str) -> bool:
+    # As it is spelt, too: a set such as [A-Z] is another one once it is folded.
+    folded = tuple(fold(pattern) for pattern in group.members)
+    return is_member(name, group.members) or is_member(fold(name), folded)
 
 
 def _names_meet(one: Place, other: Place) -> bool:
     """Whether a name or a whole pattern that one group spells out is the other's, too."""
-    patterns = {fold(pattern) for pattern in one.members}
-    names = {name for pattern in patterns if (name := _plain_name(pattern)) is not None}
-    return bool(patterns & {fold(pattern) for pattern in other.members}) or any(
-        _has(other, name) for name in names
-    )
+    patterns, others = ({fold(pattern) for pattern in group.members} for group in (one, other))
+    names = [name for pattern in one.members if (name := _plain_name(pattern)) is not None]
+    return bool(patterns & others) or any(_has(other, name) for name in names)
 
 
 def _plain_name(pattern: str) -> str | None:

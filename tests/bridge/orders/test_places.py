@@ -1,4 +1,4 @@
-"""Overlap: same, parent or child, as storage compares names."""
+"""Overlap of files and folders: same, parent or child, as storage compares names."""
 
 from __future__ import annotations
 
