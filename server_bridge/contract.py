@@ -14,10 +14,17 @@ import hmac
 from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 API_VERSION = "v1"
 MANIFEST_MEDIA_TYPE = "application/x-ndjson"
@@ -30,12 +37,25 @@ MAX_MANIFEST_ENTRIES = 1_000_000
 ShareId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 SharePath = Annotated[str, Field(min_length=1, max_length=4096)]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
+MemberPattern = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^/\x00]+$")]
 
 
 class Request(BaseModel):
     """What a client sends: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MayBeGroup(Request):
+    """A request that names a group's members, and says nothing of them where there are none: a bridge that
+    knows no groups takes it as before."""
+
+    @model_serializer(mode="wrap")
+    def _members_where_there_are(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        said: dict[str, Any] = handler(self)
+        if not said.get("members"):
+            said.pop("members", None)
+        return said
 
 
 class Answer(BaseModel):
@@ -275,13 +295,15 @@ class Workstation(Answer):
     webclient_url: str = ""
 
 
-class UnorderedAcquisition(Request):
+class UnorderedAcquisition(MayBeGroup):
     share: ShareId
     path: SharePath
     size_bytes: Annotated[int, Field(ge=0)]
     file_count: Annotated[int, Field(ge=0)]
     first_seen_at: datetime
     last_change_at: datetime
+    members: tuple[MemberPattern, ...] = Field(default=(), max_length=32)
+    """Of a group, as in `OrderIntent`."""
 
 
 class QuietSuggestion(Request):
@@ -414,9 +436,6 @@ class AcquisitionKind(StrEnum):
     """Entries of one folder that belong together by name: an image and its ``_name_`` folder, a series."""
 
 
-MemberPattern = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^/\x00]+$")]
-
-
 def is_member(name: str, members: tuple[str, ...]) -> bool:
     """Whether an entry of a group's folder belongs to the group; case counts."""
     return any(fnmatchcase(name, pattern) for pattern in members)
@@ -439,7 +458,7 @@ def place_holds(path: str, members: tuple[str, ...], share_path: str) -> bool:
     return is_member(below.partition("/")[0], members)
 
 
-class OrderIntent(Request):
+class OrderIntent(MayBeGroup):
     """``PUT /v1/orders/{id}``: bring this acquisition to this target."""
 
     share: ShareId
@@ -569,6 +588,8 @@ class OrderState(Answer):
     share: str
     path: str
     kind: str
+    members: tuple[str, ...] = ()
+    """Of a group, as in `OrderIntent`."""
     label: str = ""
     target: Target
     stage: str
@@ -662,6 +683,8 @@ class Release(Answer):
     share: str
     path: str = ""
     """The acquisition's place on the share: folders that become empty may go below it, and it with them."""
+    members: tuple[str, ...] = ()
+    """Of a group, as in `OrderIntent`: folders among its members may go, the folder they lie in never."""
     files: tuple[ReleasedFile, ...] = ()
 
 

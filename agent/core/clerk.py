@@ -206,7 +206,7 @@ class Clerk:
     def _has_bridge_order(self, found: Acquisition) -> bool:
         """Whether another Windows user of this machine ordered it already."""
         return any(
-            state.share == found.share and state.path == found.path
+            (state.share, state.path, state.members) == (found.share, found.path, found.members)
             for state in self._machine.orders(found.first_seen_at)
         )
 
