@@ -45,7 +45,7 @@ KNOWN: tuple[FormatRule, ...] = (
             Check(
                 kind=CheckKind.NAMED_FILES,
                 files=("index.idx.xml", "index.ref.xml", "index.xml"),
-                names=r"<URL>\s*([^<]+?)\s*</URL>",
+                names=r"<URL\b[^>]*>\s*([^<]+?)\s*</URL>",
                 images=TIFFS,
                 required=True,
             ),
