@@ -5,14 +5,13 @@
 * full: the whole root, every quarter of an hour.
 
 The marker file is checked before *and* after each pass, and a pass that ends in an error changes nothing: an
-unmounted or half-answering share is an outage, never a deletion. A pass keeps to a budget; what it did not
-get to comes first in the next one. Nothing is ever opened.
+unmounted or half-answering share is an outage, never a deletion. A pass keeps to a budget, also inside one huge
+acquisition; what it did not get to comes first in the next one. Nothing is ever opened.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -24,8 +23,13 @@ from agent.core.acquisition import Acquisition, Found, discover, ignored_names, 
 from agent.core.claims import person_at_first_sight
 from agent.core.clock import Clock
 from agent.core.errors import ShareAway
+from agent.core.fold import Fold, OpenLook, OpenLooks
+from agent.core.hint_box import HintBox, Hints
 from agent.core.machine_store import MachineStore
-from agent.core.settle import Look, Override, Rest, judge, observe
+from agent.core.scan_budget import ScanBudget
+from agent.core.scan_memory import SAVE_SECONDS, Rested, ScanMemory, recall, remember
+from agent.core.settle import MINIMUM_GAP_SECONDS, Look, Override, Rest, judge, observe
+from agent.core.silence import Silence
 from agent.platform.base import Platform
 from server_bridge.contract import AcquisitionKind, WorkstationShare
 
@@ -33,9 +37,13 @@ log = logging.getLogger(__name__)
 HOT_SECONDS = 600.0
 """A change makes an acquisition hot for this long."""
 TODAY_SECONDS = 86_400.0
+HINT_PAUSE_SECONDS = 2.0
+"""Between a pass and one that is made for hints alone."""
 
 
 class Tier(StrEnum):
+    REST = "rest"
+    """What is new, was hinted at, or was left over by a pass; what is hot has its own pace."""
     HOT = "hot"
     TODAY = "today"
     FULL = "full"
@@ -43,12 +51,13 @@ class Tier(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tiers:
-    """Seconds between two passes of a tier, and how long one pass may take."""
+    """Seconds between two passes of a tier, how long one pass may take, and what it may ask on average."""
 
     hot_seconds: float = 7.0
     today_seconds: float = 60.0
     full_seconds: float = 900.0
     budget_seconds: float = 20.0
+    entries_per_second: float = 5_000.0
 
 
 @dataclass(slots=True)
@@ -64,15 +73,26 @@ class Tracked:
     """Complete looks in a row that did not find it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """One look at one acquisition, from its beginning to its end (monotonic seconds)."""
+
+    kind: AcquisitionKind
+    seen: listing.Aggregate | None
+    """None where the look may judge nothing."""
+    began_at: float
+    ended_at: float
+    problem: str = ""
+    listed: bytes = b""
+    """What the plain listing said, where each file was asked after it."""
+
+
 @dataclass(slots=True)
 class _Pass:
     """What a pass found; it counts only when the marker is there afterwards."""
 
-    looks: dict[str, tuple[AcquisitionKind, listing.Aggregate | None, float, str]] = field(
-        default_factory=dict
-    )
+    looks: dict[str, Looked] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
-    complete: bool = True
 
 
 class ShareScanner:
@@ -86,6 +106,7 @@ class ShareScanner:
         platform: Platform,
         clock: Clock,
         tiers: Tiers,
+        silence: Silence | None = None,
     ) -> None:
         self.share = share
         self._top = platform.long_path(top)
@@ -93,38 +114,55 @@ class ShareScanner:
         self._platform = platform
         self._clock = clock
         self._tiers = tiers
+        self._silence = silence or Silence(clock)
+        self._beat = self._silence.beat
         self._last = {tier: float("-inf") for tier in Tier}
-        self._hints: set[str] = set()
-        self._lock = threading.Lock()
-        self._busy_since: float | None = None
+        self.hints = HintBox(root_of(share).count("/") + bool(root_of(share)) + share.rule.depth)
+        self._budget = ScanBudget(
+            clock, entries_per_second=tiers.entries_per_second, pass_seconds=tiers.budget_seconds
+        )
+        self._open = OpenLooks()
+        self.volume: object = None
+        """What the share lay on at the last complete pass."""
+        self._memory = recall(store, share.id)
+        self._saved_at = clock.monotonic()
+        self._waited = set(self._memory.waiting)
         self._full_waits: set[str] = set()
         self._folders: set[str] = set()
-        self._tracked = {found.path: self._restored(found) for found in store.acquisitions(share.id)}
+        self._tracked = {
+            found.path: self._restored(found, self._memory) for found in store.acquisitions(share.id)
+        }
 
     # --- asked from other threads ---------------------------------------------------------------------
 
     def silent_seconds(self) -> float:
         """How long the call to the share that runs now has not answered; 0 where none runs."""
-        since = self._busy_since
-        return 0.0 if since is None else max(0.0, self._clock.monotonic() - since)
+        return self._silence.seconds()
 
     def hint(self, path: str) -> None:
-        """Something may have changed at this share path: look at it in the next hot pass."""
-        with self._lock:
-            if len(self._hints) < 10_000:
-                self._hints.add(path)
+        """Something may have changed at this share path: look at it soon."""
+        self.hints.add(path)
 
     def look_now(self) -> None:
         """Make every tier due."""
         self._last = {tier: float("-inf") for tier in Tier}
 
+    def waiting(self) -> int:
+        """How many acquisitions the full pass that is under way has still to look at."""
+        return len(self._full_waits)
+
     def next_due_in(self) -> float:
-        """Seconds until the next pass; half a second when something was hinted at."""
-        if self._hints or self._full_waits:
-            return min(0.5, self._tiers.hot_seconds)
+        """Seconds until the next pass; sooner when something was hinted at, or a pass is unfinished."""
         now = self._clock.monotonic()
         every = self._every()
-        return max(0.05, min(self._last[tier] + every[tier] - now for tier in Tier))
+        due = [self._last[tier] + every[tier] - now for tier in every]
+        if self._full_waits or self._open:
+            due.append(min(self._budget.pause_seconds(), self._tiers.hot_seconds))
+        if self.hints.has_places:
+            due.append(self._last[Tier.REST] + self._hint_pause() - now)
+        if self.hints.everything:
+            due.append(self._last[Tier.FULL] + self._tiers.today_seconds - now)
+        return max(0.05, min(due))
 
     # --- one thread -----------------------------------------------------------------------------------
 
@@ -135,12 +173,28 @@ class ShareScanner:
             Tier.FULL: self._tiers.full_seconds,
         }
 
-    def _restored(self, found: Acquisition) -> Tracked:
-        """Credit the rest it had before a restart; two new looks are asked for all the same."""
+    def _hint_pause(self) -> float:
+        return min(HINT_PAUSE_SECONDS, self._tiers.hot_seconds)
+
+    def _restored(self, found: Acquisition, memory: ScanMemory) -> Tracked:
+        """Credit the rest that was watched before a restart; two new looks are asked for all the same."""
         now = self._clock.monotonic()
+        rested = now - memory.rested_seconds(found.path, found.fingerprint)
+        # What differs at the first look was written after whatever a person said before.
+        looked_at = now - MINIMUM_GAP_SECONDS
+        rest = Rest(found.fingerprint, rested, found.last_change_at, rested, looked_at, 0)
         ago = max(0.0, (self._clock.now() - found.last_change_at).total_seconds())
-        rest = Rest(found.fingerprint, now - ago, found.last_change_at, now - ago, float("-inf"), 0)
         return Tracked(found, rest, changed_at=now - ago)
+
+    def _due_tier(self, now: float) -> Tier | None:
+        every = self._every()
+        if self.hints.everything and now - self._last[Tier.FULL] >= self._tiers.today_seconds:
+            return Tier.FULL
+        due = [tier for tier in every if now >= self._last[tier] + every[tier]]
+        if due:
+            return due[-1]
+        hinted = self.hints.has_places and now - self._last[Tier.REST] >= self._hint_pause()
+        return Tier.REST if hinted or self._full_waits or self._open else None
 
     def run_due(self) -> bool:
         """Make the widest pass that is due. Returns whether there was one.
@@ -149,84 +203,113 @@ class ShareScanner:
             ShareAway: where the share did not answer; nothing was changed then.
         """
         now = self._clock.monotonic()
-        every = self._every()
-        due = [tier for tier in Tier if now >= self._last[tier] + every[tier]]
-        if not due and not self._hints and not self._full_waits:
+        tier = self._due_tier(now)
+        if tier is None:
             return False
-        tier = due[-1] if due else Tier.HOT
         # Set before the pass: a share that is away is asked again at the tier's own pace.
-        self._last[Tier.HOT] = now
-        if tier is not Tier.HOT:
-            self._last[Tier.TODAY] = now
-        if tier is Tier.FULL:
-            self._last[Tier.FULL] = now
+        wider = list(Tier)
+        for narrower in wider[: wider.index(tier) + 1]:
+            self._last[narrower] = now
         try:
             self._pass(tier)
         except ShareAway:
-            if tier is Tier.FULL:
-                self._last[Tier.FULL] = now - self._tiers.full_seconds + self._tiers.hot_seconds
+            # What happened meanwhile nobody saw: everything is looked at as soon as it answers again.
+            self._last[Tier.FULL] = now - self._tiers.full_seconds + self._tiers.hot_seconds
+            self._open.forget()
             raise
         finally:
-            self._busy_since = None
+            self._silence.ended()
         return True
 
-    def _beat(self) -> None:
-        self._busy_since = self._clock.monotonic()
+    def remember(self) -> None:
+        """Keep what a restart would lose; by the scanning thread, now and then and at its end."""
+        now = self._clock.monotonic()
+        self._saved_at = now
+        rested = {
+            path: Rested(
+                fingerprint=tracked.rest.fingerprint.hex(),
+                seconds=max(0.0, tracked.rest.last_look_at - tracked.rest.changed_at),
+            )
+            for path, tracked in self._tracked.items()
+            if tracked.found.finished_at is None and tracked.rest is not None
+            if tracked.rest.fingerprint == tracked.found.fingerprint
+        }
+        remember(self._store, self.share.id, rested, self._full_waits | self._waited)
+
+    def _marker(self) -> object:
+        """Make sure that the share is there; returns what tells one mounted volume from another."""
+        self._beat()
+        return listing.marker_present(self._top, self.share.marker)
 
     def _pass(self, tier: Tier) -> None:
-        with self._lock:
-            hints, self._hints = self._hints, set()
-        self._beat()
-        listing.marker_present(self._top, self.share.marker)
+        hints = self.hints.take(full=tier is Tier.FULL)
+        device = self._marker()
+        self._budget.begin_pass()
+        hot = self._hot_places()
         found = discover(
             self._top,
             self.share,
-            wanted=lambda folder: self._folder_due(folder, tier, hints),
+            wanted=lambda folder: self._folder_due(folder, tier, hints, hot),
             beat=self._beat,
         )
+        self._budget.spend(len(found.acquisitions) + len(found.names))
         result = self._look_around(tier, found, hints)
-        self._beat()
-        listing.marker_present(self._top, self.share.marker)
+        if self._marker() != device:
+            raise ShareAway(
+                "Another volume was connected in its place while it was looked at.",
+                remedy="Nothing to do: it is looked at anew.",
+            )
         self._folders = self._folders & found.names | found.folders
         self._commit(found, result)
+        if device != self.volume:
+            if self.volume is not None:
+                self.hints.lost()  # mounted anew between two passes: notices come from the old one
+            self.volume = device
+        if self._clock.monotonic() - self._saved_at >= SAVE_SECONDS:
+            self.remember()
 
-    def _folder_due(self, folder: str, tier: Tier, hints: set[str]) -> bool:
-        """In the hot tier only folders are listed in which something moved lately, or new ones."""
-        if tier is not Tier.HOT or folder not in self._folders:
+    def _hot_places(self) -> Hints:
+        """Where something changed lately or is not finished, with every folder on the way there."""
+        return Hints.of(path for path, tracked in self._tracked.items() if self._is_hot(tracked))
+
+    def _folder_due(self, folder: str, tier: Tier, hints: Hints, hot: Hints) -> bool:
+        """In the narrow tiers only folders are listed in which something moved lately, or new ones."""
+        if tier in (Tier.TODAY, Tier.FULL) or folder not in self._folders:
             return True
-        if any(hint == folder or hint.startswith(folder + "/") for hint in hints):
-            return True
-        return any(
-            self._is_hot(tracked) for path, tracked in self._tracked.items() if path.startswith(folder + "/")
-        )
+        return hints.below(folder) or (tier is Tier.HOT and hot.below(folder))
 
     def _is_hot(self, tracked: Tracked) -> bool:
         fresh = self._clock.monotonic() - tracked.changed_at < HOT_SECONDS
         return fresh or tracked.found.finished_at is None
 
-    def _due_paths(self, tier: Tier, found: Found, hints: set[str]) -> list[str]:
+    def _is_due(self, path: str, tier: Tier, hints: Hints, now: float) -> bool:
+        tracked = self._tracked.get(path)
+        if tracked is None or path in self._full_waits or path in self._open:
+            return True
+        hot = self._is_hot(tracked)
+        if tier is Tier.REST:
+            return not hot and hints.below(path)
+        today = tier is not Tier.HOT and now - tracked.changed_at < TODAY_SECONDS
+        return hot or today or hints.below(path)
+
+    def _due_paths(self, tier: Tier, found: Found, hints: Hints) -> list[str]:
         now = self._clock.monotonic()
         if tier is Tier.FULL:
             self._full_waits = set(found.acquisitions)
         self._full_waits &= set(found.acquisitions) | set(self._tracked)
-        due = []
-        for path in found.acquisitions.keys() | self._full_waits:
-            tracked = self._tracked.get(path)
-            if (
-                tracked is None
-                or path in self._full_waits
-                or self._is_hot(tracked)
-                or (tier is not Tier.HOT and now - tracked.changed_at < TODAY_SECONDS)
-                or any(hint == path or hint.startswith(path + "/") for hint in hints)
-            ):
-                due.append(path)
+        due = [
+            path
+            for path in found.acquisitions.keys() | self._full_waits
+            if self._is_due(path, tier, hints, now)
+        ]
 
-        def order(path: str) -> tuple[bool, float]:
-            """What is being written first, of that the least lately looked at; unknown ones are new."""
+        def order(path: str) -> tuple[bool, bool, float]:
+            """What is being written first, of that the least lately looked at; unknown ones are new. Of the
+            rest what a full pass before the last restart did not get to."""
             tracked = self._tracked.get(path)
             if tracked is None:
-                return (False, float("-inf"))
-            return (not self._is_hot(tracked), tracked.looked_at)
+                return (False, False, float("-inf"))
+            return (not self._is_hot(tracked), path not in self._waited, tracked.looked_at)
 
         due.sort(key=order)
         # However much is hot, one of the others gets its look in every pass.
@@ -234,51 +317,62 @@ class ShareScanner:
         if cold is not None:
             due.remove(cold)
             due.insert(min(1, len(due)), cold)
-        return due
+        # A look under way goes on first: it has half of the pass, so the others are not kept waiting.
+        self._open.keep_only(set(due))
+        under_way = self._open.paths()
+        return under_way + [path for path in due if path not in set(under_way)]
 
-    def _look_around(self, tier: Tier, found: Found, hints: set[str]) -> _Pass:
+    def _look_around(self, tier: Tier, found: Found, hints: Hints) -> _Pass:
         result = _Pass()
         ignore = ignored_names(self.share)
-        started = self._clock.monotonic()
-        due = self._due_paths(tier, found, hints)
-        for number, path in enumerate(due):
-            if number and self._clock.monotonic() - started > self._tiers.budget_seconds:
-                result.complete = False
+        for number, path in enumerate(self._due_paths(tier, found, hints)):
+            if number and self._budget.is_spent():
                 break
             tracked = self._tracked.get(path)
             kind = found.acquisitions.get(path) or (tracked.found.kind if tracked else AcquisitionKind.FOLDER)
             try:
-                seen, judged = self._look(path, tracked, ignore)
-                result.looks[path] = (kind, seen if judged else None, self._clock.monotonic(), "")
-                if tracked is not None and not judged:
-                    tracked.looked_at = self._clock.monotonic()
+                looked = self._look(path, kind, tracked, ignore)
             except listing.Gone:
                 result.missing.add(path)
             except listing.Unreadable as error:
-                result.looks[path] = (kind, None, self._clock.monotonic(), str(error))
+                now = self._clock.monotonic()
+                result.looks[path] = Looked(kind, None, now, now, str(error))
+            else:
+                if looked is None:
+                    continue  # its budget is used up; it goes on in the next pass
+                result.looks[path] = looked
+                if tracked is not None:
+                    tracked.looked_at = looked.ended_at
             self._full_waits.discard(path)
+            self._waited.discard(path)
         return result
 
     def _look(
-        self, path: str, tracked: Tracked | None, ignore: tuple[str, ...]
-    ) -> tuple[listing.Aggregate, bool]:
+        self, path: str, kind: AcquisitionKind, tracked: Tracked | None, ignore: tuple[str, ...]
+    ) -> Looked | None:
         """Look by the listing; ask each file where the listing says nothing about open files.
 
         Returns:
-            The aggregate, and whether it is a look that may judge.
+            The look, or None where it has to go on in the next pass.
         """
-        if self._platform.listing_is_truth:
-            return self._fold(path, ignore, judged=False), True
-        quick = self._fold(path, ignore, judged=False)
-        settled = tracked is not None and tracked.found.finished_at is not None
-        if tracked is not None and settled and tracked.listed == quick.content:
-            return quick, False
-        if tracked is not None:
-            tracked.listed = quick.content
-        return self._fold(path, ignore, judged=True), True
+        look = self._open.take(path) or self._begin(path, ignore, judged=False)
+        while True:
+            seen = look.fold.go_on(self._budget.slice())
+            if seen is None:
+                self._open.put(path, look)
+                return None
+            now = self._clock.monotonic()
+            if look.judged or self._platform.listing_is_truth:
+                return Looked(kind, seen, look.began_at, now, listed=look.listed)
+            settled = tracked is not None and tracked.found.finished_at is not None
+            if tracked is not None and settled and tracked.listed == seen.content:
+                return Looked(kind, None, look.began_at, now)
+            look = self._begin(path, ignore, judged=True)
+            look.listed = seen.content
 
-    def _fold(self, path: str, ignore: tuple[str, ...], *, judged: bool) -> listing.Aggregate:
-        return listing.aggregate(listing.walk(self._top, path, judged=judged, beat=self._beat), ignore)
+    def _begin(self, path: str, ignore: tuple[str, ...], *, judged: bool) -> OpenLook:
+        files = listing.walk(self._top, path, judged=judged, beat=self._beat)
+        return OpenLook(Fold(files, ignore), judged, self._clock.monotonic())
 
     # --- what it means --------------------------------------------------------------------------------
 
@@ -289,22 +383,23 @@ class ShareScanner:
         # Overrides are written by other threads and sessions, successors by the clerk: read them afresh.
         fresh = {row.path: row for row in self._store.acquisitions(self.share.id)}
         changed: list[Acquisition] = []
-        for path, (kind, seen, at, problem) in result.looks.items():
+        for path, looked in result.looks.items():
             before = self._known(path, fresh)
-            if problem:
-                if before is not None and before.found.problem != problem:
-                    before.found = replace(before.found, problem=problem)
+            if looked.problem:
+                if before is not None and before.found.problem != looked.problem:
+                    before.found = replace(before.found, problem=looked.problem)
                     changed.append(before.found)
                 continue
-            if seen is None:
+            if looked.seen is None:
                 continue
-            if seen.counted == 0:
+            if looked.seen.counted == 0:
                 result.missing.add(path)
                 continue
-            after = self._take(path, kind, seen, at, before, running)
+            after = self._take(path, looked, looked.seen, before, running)
             if before is None or after != before.found:
                 changed.append(after)
             self._tracked[path].found = after
+            self._tracked[path].listed = looked.listed
         gone = self._gone(found, result, fresh)
         if changed or gone:
             self._store.record(changed, gone, now)
@@ -315,7 +410,7 @@ class ShareScanner:
             self._tracked.pop(path, None)
             return None
         if tracked is None:
-            tracked = self._tracked[path] = self._restored(row)
+            tracked = self._tracked[path] = self._restored(row, ScanMemory())
         elif tracked.found.id != row.id or tracked.found.override_at != row.override_at:
             tracked.found = row
         return tracked
@@ -323,13 +418,12 @@ class ShareScanner:
     def _take(
         self,
         path: str,
-        kind: AcquisitionKind,
+        looked: Looked,
         seen: listing.Aggregate,
-        at: float,
         before: Tracked | None,
         running: frozenset[str] | None,
     ) -> Acquisition:
-        now = self._clock.now()
+        now, at, kind = self._clock.now(), looked.ended_at, looked.kind
         look = Look(at, now, seen.fingerprint)
         if before is None:
             written = datetime.fromtimestamp(min(seen.newest_mtime_ns / 1e9, 4e9), UTC)
@@ -354,7 +448,8 @@ class ShareScanner:
         row = before.found
         said = Override(row.override) if row.override in set(Override) else Override.NONE
         said_at = at - max(0.0, (now - row.override_at).total_seconds()) if row.override_at else None
-        verdict = judge(rest, self.share.rule, at, running, said, said_at)
+        # Two equal looks prove rest from the end of the first to the beginning of the second, no longer.
+        verdict = judge(rest, self.share.rule, looked.began_at, running, said, said_at)
         unchanged = row.finished_at is not None and rest.fingerprint == row.fingerprint
         # Finished stays finished until something changes or a person says "not yet".
         finished_at = row.finished_at if unchanged else (now if verdict.finished else None)

@@ -1,0 +1,97 @@
+"""What was hinted at and not looked at yet: bounded, and an overflow is a hint at everything.
+
+A hint is kept as the place that the scanner looks at (a child of the root, or what lies deeper up to the
+acquisition), so a hundred thousand events inside one acquisition are one entry. More places than the box
+holds, or a notice that events were lost, mean that nobody knows what changed: a look at everything is due.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+PLACES_KEPT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What was taken out of the box: places, and every folder on the way to them."""
+
+    places: frozenset[str] = frozenset()
+    everything: bool = False
+    _on_the_way: frozenset[str] = field(default=frozenset())
+
+    @classmethod
+    def of(cls, places: Iterable[str], *, everything: bool = False) -> Hints:
+        """Hints at these share paths."""
+        found = frozenset(places)
+        way = set(found)
+        for place in found:
+            while place:
+                place = place.rpartition("/")[0]
+                if place in way:
+                    break
+                way.add(place)
+        return cls(found, everything, frozenset(way))
+
+    def below(self, path: str) -> bool:
+        """Whether something was hinted at this path or below it."""
+        return path in self._on_the_way
+
+
+class HintBox:
+    """Filled by any thread, emptied by the scanner's."""
+
+    def __init__(self, levels: int, kept: int = PLACES_KEPT) -> None:
+        """
+        Args:
+            levels: Parts of a share path down to the acquisition; what lies deeper is hinted at with it.
+            kept: Places that are told apart.
+        """
+        self._levels = levels
+        self._kept = kept
+        self._places: set[str] = set()
+        self._everything = False
+        self._lock = threading.Lock()
+
+    def add(self, path: str) -> None:
+        """Something may have changed at this share path."""
+        place = path
+        if path.count("/") >= self._levels:
+            place = "/".join(path.split("/", self._levels)[: self._levels])
+        with self._lock:
+            if self._everything or place in self._places:
+                return
+            if len(self._places) < self._kept:
+                self._places.add(place)
+            else:
+                self._lost()
+
+    def lost(self) -> None:
+        """Events were lost, or nobody watched for a while."""
+        with self._lock:
+            self._lost()
+
+    def _lost(self) -> None:
+        self._everything = True
+        self._places.clear()
+
+    @property
+    def has_places(self) -> bool:
+        """Whether single places wait."""
+        return bool(self._places)
+
+    @property
+    def everything(self) -> bool:
+        """Whether a look at everything is due."""
+        return self._everything
+
+    def take(self, *, full: bool) -> Hints:
+        """Empty the box for one pass; only a full pass answers a hint at everything."""
+        with self._lock:
+            places, self._places = self._places, set()
+            everything = self._everything
+            if full:
+                self._everything = False
+            return Hints.of(places, everything=everything)
