@@ -1,7 +1,7 @@
 """Keeps orders and acquisitions in step: what has to be ordered, opened, sealed, un-sealed or begun anew.
 
-:func:`decide` is pure and says what; :class:`Clerk` does it. What lists the share is served per share, in that
-share's own thread: one that hangs keeps nobody else's orders waiting.
+:func:`decide` is pure and says what; :class:`Clerk` does it. What lists the share is served per share, in a
+thread of that share: one that hangs keeps nobody else's orders waiting.
 """
 
 from __future__ import annotations

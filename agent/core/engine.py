@@ -1,8 +1,9 @@
 """The one place that owns threads. Everything it shows is a snapshot; everything it does is a command.
 
-Threads: two per share (one looks, one serves its orders), the clerk (orders follow acquisitions), the sender (outbox to bridge), the
-feed, the station (registration and heartbeat), the presenter, and one for commands. None shares more than the
-two SQLite files and a few small locked values, and none dies silently (see :mod:`agent.core.workers`).
+Threads: two per share (one looks, one serves its orders), the clerk (orders follow acquisitions), the sender
+(outbox to bridge), the feed, the station (registration and heartbeat), the presenter, and one for commands.
+None shares more than the two SQLite files and a few small locked values, and none dies silently (see
+:mod:`agent.core.workers`).
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from agent.core import listing
 from agent.core.scan_budget import LOOK_AT_THE_CLOCK_EVERY, Slice
+from server_bridge.contract import AcquisitionKind
 
 
 class Fold:
@@ -69,6 +70,7 @@ class OpenLook:
     """A look that is under way."""
 
     fold: Fold
+    kind: AcquisitionKind
     judged: bool
     """Each file was asked itself."""
     began_at: float
@@ -91,14 +93,9 @@ class OpenLooks:
         """It has to go on in the next pass."""
         self._looks[path] = look
 
-    def paths(self) -> list[str]:
-        """Where looks are under way."""
-        return list(self._looks)
-
-    def keep_only(self, paths: set[str]) -> None:
-        """Forget those at other places."""
-        for path in self._looks.keys() - paths:
-            del self._looks[path]
+    def kinds(self) -> dict[str, AcquisitionKind]:
+        """Where looks are under way, at what; oldest first."""
+        return {path: look.kind for path, look in self._looks.items()}
 
     def forget(self) -> None:
         """Forget all: what was folded before an outage and what comes after it are no one look."""

@@ -20,12 +20,15 @@ class Hints:
 
     places: frozenset[str] = frozenset()
     everything: bool = False
+    asked: frozenset[str] = frozenset()
+    """Places that a person or an order waits for: looked at now, whatever their own pace."""
     _on_the_way: frozenset[str] = field(default=frozenset())
 
     @classmethod
-    def of(cls, places: Iterable[str], *, everything: bool = False) -> Hints:
+    def of(cls, places: Iterable[str], *, everything: bool = False, asked: Iterable[str] = ()) -> Hints:
         """Hints at these share paths."""
-        found = frozenset(places)
+        waited_for = frozenset(asked)
+        found = waited_for.union(places)
         way = set(found)
         for place in found:
             while place:
@@ -33,7 +36,7 @@ class Hints:
                 if place in way:
                     break
                 way.add(place)
-        return cls(found, everything, frozenset(way))
+        return cls(found, everything, waited_for, frozenset(way))
 
     def below(self, path: str) -> bool:
         """Whether something was hinted at this path or below it."""
@@ -52,14 +55,23 @@ class HintBox:
         self._levels = levels
         self._kept = kept
         self._places: set[str] = set()
+        self._asked: set[str] = set()
         self._everything = False
         self._lock = threading.Lock()
 
+    def _place(self, path: str) -> str:
+        if path.count("/") < self._levels:
+            return path
+        return "/".join(path.split("/", self._levels)[: self._levels])
+
+    def ask(self, path: str) -> None:
+        """Somebody waits for a look at this share path."""
+        with self._lock:
+            self._asked.add(self._place(path))
+
     def add(self, path: str) -> None:
         """Something may have changed at this share path."""
-        place = path
-        if path.count("/") >= self._levels:
-            place = "/".join(path.split("/", self._levels)[: self._levels])
+        place = self._place(path)
         with self._lock:
             if self._everything or place in self._places:
                 return
@@ -83,6 +95,11 @@ class HintBox:
         return bool(self._places)
 
     @property
+    def has_asked(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self._asked)
+
+    @property
     def everything(self) -> bool:
         """Whether a look at everything is due."""
         return self._everything
@@ -91,7 +108,8 @@ class HintBox:
         """Empty the box for one pass; only a full pass answers a hint at everything."""
         with self._lock:
             places, self._places = self._places, set()
+            asked, self._asked = self._asked, set()
             everything = self._everything
             if full:
                 self._everything = False
-            return Hints.of(places, everything=everything)
+            return Hints.of(places, everything=everything, asked=asked)

@@ -142,7 +142,9 @@ def walk(top: Path, path: str, *, judged: bool, beat: Beat = no_beat) -> Iterato
         except PermissionError as error:
             raise Unreadable(prefix, error) from error
         below = []
-        for entry in entries:
+        entries.reverse()
+        while entries:
+            entry = entries.pop()  # each holds its own status once it was asked: let it go
             name = f"{prefix}/{entry.name}"
             if entry.is_dir(follow_symlinks=False):
                 below.append((folder / entry.name, name))

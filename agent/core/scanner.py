@@ -1,12 +1,13 @@
 """Looks at one share, in tiers, and writes what it found to the machine's file.
 
-* hot: what changed lately or is not judged finished yet, every few seconds;
-* today: what changed today, and every folder in which something new may appear, once a minute;
+* hot: what changed lately, and what may be judged finished now, every few seconds;
+* today: what changed today or is not judged finished, and every folder in which something new may appear,
+  once a minute;
 * full: the whole root, every quarter of an hour.
 
 The marker file is checked before *and* after each pass, and a pass that ends in an error changes nothing: an
-unmounted or half-answering share is an outage, never a deletion. A pass keeps to a budget, also inside one huge
-acquisition; what it did not get to comes first in the next one. Nothing is ever opened.
+unmounted or half-answering share is an outage, never a deletion. A pass keeps to a budget, also inside one
+huge acquisition; what it did not get to comes first in the next one. Nothing is ever opened.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ HINT_PAUSE_SECONDS = 2.0
 
 class Tier(StrEnum):
     REST = "rest"
-    """What is new, was hinted at, or was left over by a pass; what is hot has its own pace."""
+    """What is new, hinted at, asked for, or left over by a pass; what is hot has its own pace."""
     HOT = "hot"
     TODAY = "today"
     FULL = "full"
@@ -69,6 +70,7 @@ class Tracked:
     listed: bytes = b""
     looked_at: float = float("-inf")
     changed_at: float = float("-inf")
+    """When it was written to, as far as is known: decides how often it is looked at, and nothing else."""
     missed: int = 0
     """Complete looks in a row that did not find it."""
 
@@ -127,7 +129,7 @@ class ShareScanner:
         self._memory = recall(store, share.id)
         self._saved_at = clock.monotonic()
         self._waited = set(self._memory.waiting)
-        self._full_waits: set[str] = set()
+        self._full_waits: dict[str, AcquisitionKind] = {}
         self._folders: set[str] = set()
         self._tracked = {
             found.path: self._restored(found, self._memory) for found in store.acquisitions(share.id)
@@ -142,6 +144,10 @@ class ShareScanner:
     def hint(self, path: str) -> None:
         """Something may have changed at this share path: look at it soon."""
         self.hints.add(path)
+
+    def look_at(self, path: str) -> None:
+        """Somebody waits for a look at this share path."""
+        self.hints.ask(path)
 
     def look_now(self) -> None:
         """Make every tier due."""
@@ -158,6 +164,8 @@ class ShareScanner:
         due = [self._last[tier] + every[tier] - now for tier in every]
         if self._full_waits or self._open:
             due.append(min(self._budget.pause_seconds(), self._tiers.hot_seconds))
+        if self.hints.has_asked:
+            due.append(0.0)
         if self.hints.has_places:
             due.append(self._last[Tier.REST] + self._hint_pause() - now)
         if self.hints.everything:
@@ -194,7 +202,7 @@ class ShareScanner:
         if due:
             return due[-1]
         hinted = self.hints.has_places and now - self._last[Tier.REST] >= self._hint_pause()
-        return Tier.REST if hinted or self._full_waits or self._open else None
+        return Tier.REST if hinted or self.hints.has_asked or self._full_waits or self._open else None
 
     def run_due(self) -> bool:
         """Make the widest pass that is due. Returns whether there was one.
@@ -234,7 +242,7 @@ class ShareScanner:
             if tracked.found.finished_at is None and tracked.rest is not None
             if tracked.rest.fingerprint == tracked.found.fingerprint
         }
-        remember(self._store, self.share.id, rested, self._full_waits | self._waited)
+        remember(self._store, self.share.id, rested, self._waited.union(self._full_waits))
 
     def _marker(self) -> object:
         """Make sure that the share is there; returns what tells one mounted volume from another."""
@@ -270,7 +278,12 @@ class ShareScanner:
 
     def _hot_places(self) -> Hints:
         """Where something changed lately or is not finished, with every folder on the way there."""
-        return Hints.of(path for path, tracked in self._tracked.items() if self._is_hot(tracked))
+        now = self._clock.monotonic()
+        return Hints.of(
+            path
+            for path, tracked in self._tracked.items()
+            if self._is_hot(tracked) or self._is_ripe(tracked, now)
+        )
 
     def _folder_due(self, folder: str, tier: Tier, hints: Hints, hot: Hints) -> bool:
         """In the narrow tiers only folders are listed in which something moved lately, or new ones."""
@@ -279,29 +292,37 @@ class ShareScanner:
         return hints.below(folder) or (tier is Tier.HOT and hot.below(folder))
 
     def _is_hot(self, tracked: Tracked) -> bool:
-        fresh = self._clock.monotonic() - tracked.changed_at < HOT_SECONDS
-        return fresh or tracked.found.finished_at is None
+        return self._clock.monotonic() - tracked.changed_at < HOT_SECONDS
+
+    def _is_ripe(self, tracked: Tracked, now: float) -> bool:
+        """Whether the next look may be the one that finishes it."""
+        rest = tracked.rest
+        if tracked.found.finished_at is not None or rest is None:
+            return False
+        rested_at = rest.changed_at + self.share.rule.quiet_seconds
+        return rest.equal_looks < 2 or tracked.looked_at < rested_at <= now
 
     def _is_due(self, path: str, tier: Tier, hints: Hints, now: float) -> bool:
         tracked = self._tracked.get(path)
         if tracked is None or path in self._full_waits or path in self._open:
             return True
-        hot = self._is_hot(tracked)
+        hot = self._is_hot(tracked) or self._is_ripe(tracked, now)
         if tier is Tier.REST:
-            return not hot and hints.below(path)
-        today = tier is not Tier.HOT and now - tracked.changed_at < TODAY_SECONDS
-        return hot or today or hints.below(path)
+            return path in hints.asked or (not hot and hints.below(path))
+        lately = tracked.found.finished_at is None or now - tracked.changed_at < TODAY_SECONDS
+        return hot or (lately and tier is not Tier.HOT) or hints.below(path)
 
-    def _due_paths(self, tier: Tier, found: Found, hints: Hints) -> list[str]:
+    def _due_paths(self, tier: Tier, found: Found, hints: Hints) -> dict[str, AcquisitionKind]:
+        """What is looked at in this pass and what it is, in the order in which it is."""
         now = self._clock.monotonic()
+        root = root_of(self.share)
         if tier is Tier.FULL:
-            self._full_waits = set(found.acquisitions)
-        self._full_waits &= set(found.acquisitions) | set(self._tracked)
-        due = [
-            path
-            for path in found.acquisitions.keys() | self._full_waits
-            if self._is_due(path, tier, hints, now)
-        ]
+            self._full_waits = dict(found.acquisitions)
+        for path in [path for path in self._full_waits if is_missing(path, found, root)]:
+            del self._full_waits[path]
+        # Folders that are not listed in this pass may hold what an earlier one did not get to.
+        kinds = self._open.kinds() | self._full_waits | found.acquisitions
+        due = [path for path in kinds if self._is_due(path, tier, hints, now)]
 
         def order(path: str) -> tuple[bool, bool, float]:
             """What is being written first, of that the least lately looked at; unknown ones are new. Of the
@@ -318,18 +339,15 @@ class ShareScanner:
             due.remove(cold)
             due.insert(min(1, len(due)), cold)
         # A look under way goes on first: it has half of the pass, so the others are not kept waiting.
-        self._open.keep_only(set(due))
-        under_way = self._open.paths()
-        return under_way + [path for path in due if path not in set(under_way)]
+        return {path: kinds[path] for path in [*self._open.kinds(), *due]}
 
     def _look_around(self, tier: Tier, found: Found, hints: Hints) -> _Pass:
         result = _Pass()
         ignore = ignored_names(self.share)
-        for number, path in enumerate(self._due_paths(tier, found, hints)):
+        for number, (path, kind) in enumerate(self._due_paths(tier, found, hints).items()):
             if number and self._budget.is_spent():
                 break
             tracked = self._tracked.get(path)
-            kind = found.acquisitions.get(path) or (tracked.found.kind if tracked else AcquisitionKind.FOLDER)
             try:
                 looked = self._look(path, kind, tracked, ignore)
             except listing.Gone:
@@ -343,7 +361,7 @@ class ShareScanner:
                 result.looks[path] = looked
                 if tracked is not None:
                     tracked.looked_at = looked.ended_at
-            self._full_waits.discard(path)
+            self._full_waits.pop(path, None)
             self._waited.discard(path)
         return result
 
@@ -355,7 +373,7 @@ class ShareScanner:
         Returns:
             The look, or None where it has to go on in the next pass.
         """
-        look = self._open.take(path) or self._begin(path, ignore, judged=False)
+        look = self._open.take(path) or self._begin(path, kind, ignore, judged=False)
         while True:
             seen = look.fold.go_on(self._budget.slice())
             if seen is None:
@@ -367,12 +385,14 @@ class ShareScanner:
             settled = tracked is not None and tracked.found.finished_at is not None
             if tracked is not None and settled and tracked.listed == seen.content:
                 return Looked(kind, None, look.began_at, now)
-            look = self._begin(path, ignore, judged=True)
+            look = self._begin(path, kind, ignore, judged=True)
             look.listed = seen.content
 
-    def _begin(self, path: str, ignore: tuple[str, ...], *, judged: bool) -> OpenLook:
+    def _begin(
+        self, path: str, kind: AcquisitionKind, ignore: tuple[str, ...], *, judged: bool
+    ) -> OpenLook:
         files = listing.walk(self._top, path, judged=judged, beat=self._beat)
-        return OpenLook(Fold(files, ignore), judged, self._clock.monotonic())
+        return OpenLook(Fold(files, ignore), kind, judged, self._clock.monotonic())
 
     # --- what it means --------------------------------------------------------------------------------
 
@@ -442,7 +462,9 @@ class ShareScanner:
             )
             before = self._tracked[path] = Tracked(row)
         rest = observe(before.rest, look)
-        if before.rest is None or rest.fingerprint != before.rest.fingerprint:
+        if before.rest is None:
+            before.changed_at = at - max(0.0, now.timestamp() - seen.newest_mtime_ns / 1e9)
+        elif rest.fingerprint != before.rest.fingerprint:
             before.changed_at = at
         before.rest, before.looked_at, before.missed = rest, at, 0
         row = before.found

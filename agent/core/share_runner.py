@@ -135,8 +135,9 @@ class ShareRunner:
 
     def look_at(self, path: str) -> None:
         """Look at one acquisition soon."""
-        self._hint(path)
-        self._worker.wake()
+        if self._scanner is not None:
+            self._scanner.look_at(path)
+            self._worker.wake()
 
     def _hint(self, path: str) -> None:
         scanner = self._scanner

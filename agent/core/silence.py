@@ -1,7 +1,7 @@
 """How long the call to a share that runs now has not answered: asked from another thread, while it hangs.
 
-A call to a dead share blocks for tens of seconds, or for ever, and cannot be taken back. So whoever calls says
-so first, and whoever wants to know looks at the clock, not at the share.
+A call to a dead share blocks for tens of seconds, or for ever, and cannot be taken back. So whoever calls
+says so first, and whoever wants to know looks at the clock, not at the share.
 """
 
 from __future__ import annotations
