@@ -106,3 +106,25 @@ class OpenLooks:
 
     def __bool__(self) -> bool:
         return bool(self._looks)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """One look at one acquisition, from its beginning to its end (monotonic seconds)."""
+
+    kind: AcquisitionKind
+    seen: listing.Aggregate | None
+    """None where the look may judge nothing."""
+    began_at: float
+    ended_at: float
+    problem: str = ""
+    listed: bytes = b""
+    """What the plain listing said, where each file was asked after it."""
+
+
+@dataclass(slots=True)
+class PassResult:
+    """What a pass found; it counts only when the marker is there afterwards."""
+
+    looks: dict[str, Looked] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)

@@ -13,7 +13,8 @@ from agent.core.clock import Clock
 BURST_SECONDS = 30.0
 LEAST_BURST_ENTRIES = 100_000.0
 LEAST_SLICE_ENTRIES = 1_000
-"""However empty the bucket, a pass gets so far: it must not make a look that never ends."""
+"""However empty the bucket, a pass gets so far (or what a second brings, if that is less): no look may take
+for ever."""
 LOOK_AT_THE_CLOCK_EVERY = 64
 
 
@@ -40,6 +41,7 @@ class ScanBudget:
         self._rate = entries_per_second
         self._pass_seconds = pass_seconds
         self._capacity = max(LEAST_BURST_ENTRIES, BURST_SECONDS * entries_per_second)
+        self._least = int(min(LEAST_SLICE_ENTRIES, max(LOOK_AT_THE_CLOCK_EVERY, entries_per_second)))
         self._entries = self._capacity
         self._filled_at = clock.monotonic()
         self._began = self._filled_at
@@ -69,12 +71,12 @@ class ScanBudget:
     def slice(self) -> Slice:
         """Half of what the pass may still use: one look never takes what the others need."""
         until = self.now() + max(0.0, self._pass_seconds - (self.now() - self._began)) / 2
-        return Slice(self, max(LEAST_SLICE_ENTRIES, int(self._entries / 2)), until)
+        return Slice(self, max(self._least, int(self._entries / 2)), until)
 
     def pause_seconds(self) -> float:
         """How long the share rests before an unfinished pass goes on: a quarter of what it took, and until
         the bucket holds enough for a step."""
         self._fill()
         took = min(self._pass_seconds, max(0.0, self._filled_at - self._began))
-        owed = max(0.0, LEAST_SLICE_ENTRIES - self._entries) / self._rate
+        owed = max(0.0, self._least - self._entries) / self._rate
         return max(0.5, took / 4, owed)

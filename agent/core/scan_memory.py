@@ -8,11 +8,12 @@ save are lost by a crash, which only makes an acquisition rest a little longer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.core.machine_store import MachineStore
+from agent.core.scan_plan import Tracked
 
 SAVE_SECONDS = 30.0
 PLACES_KEPT = 20_000
@@ -42,6 +43,19 @@ class ScanMemory(BaseModel):
         """For how long this content was seen to rest; 0 where nobody knows."""
         found = self.rested.get(path)
         return found.seconds if found is not None and found.fingerprint == fingerprint.hex() else 0.0
+
+
+def rested_of(tracked: Mapping[str, Tracked]) -> dict[str, Rested]:
+    """How long each acquisition that is not judged finished has rested, as far as it was watched."""
+    return {
+        path: Rested(
+            fingerprint=one.rest.fingerprint.hex(),
+            seconds=max(0.0, one.look_began_at - one.rest.changed_at),
+        )
+        for path, one in tracked.items()
+        if one.found.finished_at is None and one.rest is not None
+        if one.rest.fingerprint == one.found.fingerprint
+    }
 
 
 def _fact(share: str) -> str:

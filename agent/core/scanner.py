@@ -13,9 +13,8 @@ huge acquisition; what it did not get to comes first in the next one. Nothing is
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,77 +23,19 @@ from agent.core.acquisition import Acquisition, Found, discover, ignored_names, 
 from agent.core.claims import person_at_first_sight
 from agent.core.clock import Clock
 from agent.core.errors import ShareAway
-from agent.core.fold import Fold, OpenLook, OpenLooks
+from agent.core.fold import Fold, Looked, OpenLook, OpenLooks, PassResult
 from agent.core.hint_box import HintBox, Hints
 from agent.core.machine_store import MachineStore
 from agent.core.scan_budget import ScanBudget
-from agent.core.scan_memory import SAVE_SECONDS, Rested, ScanMemory, recall, remember
+from agent.core.scan_memory import SAVE_SECONDS, ScanMemory, recall, remember, rested_of
+from agent.core.scan_plan import Tier, Tiers, Tracked, in_order, pressing_places
 from agent.core.settle import MINIMUM_GAP_SECONDS, Look, Override, Rest, judge, observe
 from agent.core.silence import Silence
 from agent.platform.base import Platform
 from server_bridge.contract import AcquisitionKind, WorkstationShare
 
 log = logging.getLogger(__name__)
-HOT_SECONDS = 600.0
-"""A change makes an acquisition hot for this long."""
-TODAY_SECONDS = 86_400.0
-HINT_PAUSE_SECONDS = 2.0
-"""Between a pass and one that is made for hints alone."""
-
-
-class Tier(StrEnum):
-    REST = "rest"
-    """What is new, hinted at, asked for, or left over by a pass; what is hot has its own pace."""
-    HOT = "hot"
-    TODAY = "today"
-    FULL = "full"
-
-
-@dataclass(frozen=True, slots=True)
-class Tiers:
-    """Seconds between two passes of a tier, how long one pass may take, and what it may ask on average."""
-
-    hot_seconds: float = 7.0
-    today_seconds: float = 60.0
-    full_seconds: float = 900.0
-    budget_seconds: float = 20.0
-    entries_per_second: float = 5_000.0
-
-
-@dataclass(slots=True)
-class Tracked:
-    """What the scanner remembers of one acquisition between looks."""
-
-    found: Acquisition
-    rest: Rest | None = None
-    listed: bytes = b""
-    looked_at: float = float("-inf")
-    changed_at: float = float("-inf")
-    """When it was written to, as far as is known: decides how often it is looked at, and nothing else."""
-    missed: int = 0
-    """Complete looks in a row that did not find it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """One look at one acquisition, from its beginning to its end (monotonic seconds)."""
-
-    kind: AcquisitionKind
-    seen: listing.Aggregate | None
-    """None where the look may judge nothing."""
-    began_at: float
-    ended_at: float
-    problem: str = ""
-    listed: bytes = b""
-    """What the plain listing said, where each file was asked after it."""
-
-
-@dataclass(slots=True)
-class _Pass:
-    """What a pass found; it counts only when the marker is there afterwards."""
-
-    looks: dict[str, Looked] = field(default_factory=dict)
-    missing: set[str] = field(default_factory=set)
+__all__ = ["ShareScanner", "Tier", "Tiers", "Tracked"]
 
 
 class ShareScanner:
@@ -160,29 +101,19 @@ class ShareScanner:
     def next_due_in(self) -> float:
         """Seconds until the next pass; sooner when something was hinted at, or a pass is unfinished."""
         now = self._clock.monotonic()
-        every = self._every()
+        every = self._tiers.every
         due = [self._last[tier] + every[tier] - now for tier in every]
         if self._full_waits or self._open:
             due.append(min(self._budget.pause_seconds(), self._tiers.hot_seconds))
         if self.hints.has_asked:
             due.append(0.0)
         if self.hints.has_places:
-            due.append(self._last[Tier.REST] + self._hint_pause() - now)
+            due.append(self._last[Tier.REST] + self._tiers.hint_pause_seconds - now)
         if self.hints.everything:
             due.append(self._last[Tier.FULL] + self._tiers.today_seconds - now)
         return max(0.05, min(due))
 
     # --- one thread -----------------------------------------------------------------------------------
-
-    def _every(self) -> dict[Tier, float]:
-        return {
-            Tier.HOT: self._tiers.hot_seconds,
-            Tier.TODAY: self._tiers.today_seconds,
-            Tier.FULL: self._tiers.full_seconds,
-        }
-
-    def _hint_pause(self) -> float:
-        return min(HINT_PAUSE_SECONDS, self._tiers.hot_seconds)
 
     def _restored(self, found: Acquisition, memory: ScanMemory) -> Tracked:
         """Credit the rest that was watched before a restart; two new looks are asked for all the same."""
@@ -192,16 +123,16 @@ class ShareScanner:
         looked_at = now - MINIMUM_GAP_SECONDS
         rest = Rest(found.fingerprint, rested, found.last_change_at, rested, looked_at, 0)
         ago = max(0.0, (self._clock.now() - found.last_change_at).total_seconds())
-        return Tracked(found, rest, changed_at=now - ago)
+        return Tracked(found, rest, look_began_at=now, changed_at=now - ago)
 
     def _due_tier(self, now: float) -> Tier | None:
-        every = self._every()
+        every = self._tiers.every
         if self.hints.everything and now - self._last[Tier.FULL] >= self._tiers.today_seconds:
             return Tier.FULL
         due = [tier for tier in every if now >= self._last[tier] + every[tier]]
         if due:
             return due[-1]
-        hinted = self.hints.has_places and now - self._last[Tier.REST] >= self._hint_pause()
+        hinted = self.hints.has_places and now - self._last[Tier.REST] >= self._tiers.hint_pause_seconds
         return Tier.REST if hinted or self.hints.has_asked or self._full_waits or self._open else None
 
     def run_due(self) -> bool:
@@ -231,18 +162,9 @@ class ShareScanner:
 
     def remember(self) -> None:
         """Keep what a restart would lose; by the scanning thread, now and then and at its end."""
-        now = self._clock.monotonic()
-        self._saved_at = now
-        rested = {
-            path: Rested(
-                fingerprint=tracked.rest.fingerprint.hex(),
-                seconds=max(0.0, tracked.rest.last_look_at - tracked.rest.changed_at),
-            )
-            for path, tracked in self._tracked.items()
-            if tracked.found.finished_at is None and tracked.rest is not None
-            if tracked.rest.fingerprint == tracked.found.fingerprint
-        }
-        remember(self._store, self.share.id, rested, self._waited.union(self._full_waits))
+        self._saved_at = self._clock.monotonic()
+        rested = rested_of(self._tracked)
+        remember(self._store, self.share.id, rested, self._waited or self._full_waits)
 
     def _marker(self) -> object:
         """Make sure that the share is there; returns what tells one mounted volume from another."""
@@ -253,7 +175,7 @@ class ShareScanner:
         hints = self.hints.take(full=tier is Tier.FULL)
         device = self._marker()
         self._budget.begin_pass()
-        hot = self._hot_places()
+        hot = pressing_places(self._tracked, self._clock.monotonic(), self.share.rule.quiet_seconds)
         found = discover(
             self._top,
             self.share,
@@ -269,6 +191,8 @@ class ShareScanner:
             )
         self._folders = self._folders & found.names | found.folders
         self._commit(found, result)
+        if not self._full_waits:
+            self._waited.clear()
         if device != self.volume:
             if self.volume is not None:
                 self.hints.lost()  # mounted anew between two passes: notices come from the old one
@@ -276,41 +200,17 @@ class ShareScanner:
         if self._clock.monotonic() - self._saved_at >= SAVE_SECONDS:
             self.remember()
 
-    def _hot_places(self) -> Hints:
-        """Where something changed lately or is not finished, with every folder on the way there."""
-        now = self._clock.monotonic()
-        return Hints.of(
-            path
-            for path, tracked in self._tracked.items()
-            if self._is_hot(tracked) or self._is_ripe(tracked, now)
-        )
-
     def _folder_due(self, folder: str, tier: Tier, hints: Hints, hot: Hints) -> bool:
         """In the narrow tiers only folders are listed in which something moved lately, or new ones."""
         if tier in (Tier.TODAY, Tier.FULL) or folder not in self._folders:
             return True
         return hints.below(folder) or (tier is Tier.HOT and hot.below(folder))
 
-    def _is_hot(self, tracked: Tracked) -> bool:
-        return self._clock.monotonic() - tracked.changed_at < HOT_SECONDS
-
-    def _is_ripe(self, tracked: Tracked, now: float) -> bool:
-        """Whether the next look may be the one that finishes it."""
-        rest = tracked.rest
-        if tracked.found.finished_at is not None or rest is None:
-            return False
-        rested_at = rest.changed_at + self.share.rule.quiet_seconds
-        return rest.equal_looks < 2 or tracked.looked_at < rested_at <= now
-
     def _is_due(self, path: str, tier: Tier, hints: Hints, now: float) -> bool:
         tracked = self._tracked.get(path)
         if tracked is None or path in self._full_waits or path in self._open:
             return True
-        hot = self._is_hot(tracked) or self._is_ripe(tracked, now)
-        if tier is Tier.REST:
-            return path in hints.asked or (not hot and hints.below(path))
-        lately = tracked.found.finished_at is None or now - tracked.changed_at < TODAY_SECONDS
-        return hot or (lately and tier is not Tier.HOT) or hints.below(path)
+        return tracked.is_due(path, tier, hints, now, self.share.rule.quiet_seconds)
 
     def _due_paths(self, tier: Tier, found: Found, hints: Hints) -> dict[str, AcquisitionKind]:
         """What is looked at in this pass and what it is, in the order in which it is."""
@@ -323,26 +223,14 @@ class ShareScanner:
         # Folders that are not listed in this pass may hold what an earlier one did not get to.
         kinds = self._open.kinds() | self._full_waits | found.acquisitions
         due = [path for path in kinds if self._is_due(path, tier, hints, now)]
-
-        def order(path: str) -> tuple[bool, bool, float]:
-            """What is being written first, of that the least lately looked at; unknown ones are new. Of the
-            rest what a full pass before the last restart did not get to."""
-            tracked = self._tracked.get(path)
-            if tracked is None:
-                return (False, False, float("-inf"))
-            return (not self._is_hot(tracked), path not in self._waited, tracked.looked_at)
-
-        due.sort(key=order)
-        # However much is hot, one of the others gets its look in every pass.
-        cold = next((path for path in due if order(path)[0]), None)
-        if cold is not None:
-            due.remove(cold)
-            due.insert(min(1, len(due)), cold)
         # A look under way goes on first: it has half of the pass, so the others are not kept waiting.
-        return {path: kinds[path] for path in [*self._open.kinds(), *due]}
+        return {
+            path: kinds[path]
+            for path in [*self._open.kinds(), *in_order(due, self._tracked, self._waited, now)]
+        }
 
-    def _look_around(self, tier: Tier, found: Found, hints: Hints) -> _Pass:
-        result = _Pass()
+    def _look_around(self, tier: Tier, found: Found, hints: Hints) -> PassResult:
+        result = PassResult()
         ignore = ignored_names(self.share)
         for number, (path, kind) in enumerate(self._due_paths(tier, found, hints).items()):
             if number and self._budget.is_spent():
@@ -388,15 +276,13 @@ class ShareScanner:
             look = self._begin(path, kind, ignore, judged=True)
             look.listed = seen.content
 
-    def _begin(
-        self, path: str, kind: AcquisitionKind, ignore: tuple[str, ...], *, judged: bool
-    ) -> OpenLook:
+    def _begin(self, path: str, kind: AcquisitionKind, ignore: tuple[str, ...], *, judged: bool) -> OpenLook:
         files = listing.walk(self._top, path, judged=judged, beat=self._beat)
         return OpenLook(Fold(files, ignore), kind, judged, self._clock.monotonic())
 
     # --- what it means --------------------------------------------------------------------------------
 
-    def _commit(self, found: Found, result: _Pass) -> None:
+    def _commit(self, found: Found, result: PassResult) -> None:
         now = self._clock.now()
         programs = self.share.rule.acquisition_programs
         running = self._platform.running_programs() if programs else None
@@ -420,6 +306,7 @@ class ShareScanner:
                 changed.append(after)
             self._tracked[path].found = after
             self._tracked[path].listed = looked.listed
+            self._tracked[path].look_began_at = looked.began_at
         gone = self._gone(found, result, fresh)
         if changed or gone:
             self._store.record(changed, gone, now)
@@ -488,7 +375,7 @@ class ShareScanner:
             problem="",
         )
 
-    def _gone(self, found: Found, result: _Pass, fresh: dict[str, Acquisition]) -> list[str]:
+    def _gone(self, found: Found, result: PassResult, fresh: dict[str, Acquisition]) -> list[str]:
         """Gone is what two complete looks in a row did not find where it was."""
         root = root_of(self.share)
         gone = []

@@ -143,7 +143,7 @@ class ShareRunner:
         scanner = self._scanner
         if scanner is None:
             return
-        first = not scanner.hints.has_places
+        first = not (scanner.hints.has_places or scanner.hints.everything)
         scanner.hint(path)
         if first:
             self._worker.wake()  # it may rest until its next tier is due

@@ -1,7 +1,7 @@
 """What looking costs a workstation: a first look, an unchanged one, one huge acquisition, a storm of hints.
 
-A real tree on the local disk and the real scanner and its SQLite file, in this process, without a network. The
-first look starts with the tree in the kernel's cache: what is measured is ours.
+A real tree on the local disk and the real scanner and its SQLite file, in this process, without a network.
+The first look starts with the tree in the kernel's cache: what is measured is ours.
 """
 
 from __future__ import annotations
