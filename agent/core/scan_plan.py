@@ -1,7 +1,7 @@
 """How often what is looked at: pure decisions over what the scanner remembers.
 
-An acquisition is hot when it was written to lately, ripe when the next look may finish it; everything else
-has the pace of a wider tier. Times are monotonic seconds.
+An acquisition is hot when it was written to lately, ripe when its quiet time is over and the next look may
+finish it; everything else has the pace of a wider tier. Times are monotonic seconds.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from agent.core.settle import Rest
 HOT_SECONDS = 600.0
 """A change makes an acquisition hot for this long."""
 TODAY_SECONDS = 86_400.0
+RIPE_PAUSE_SECONDS = 1.0
+"""Least time between a pass and one that is made because a quiet time is over."""
 HINT_PAUSE_SECONDS = 2.0
 """Between a pass and one that is made for hints alone."""
 
@@ -25,7 +27,7 @@ class Tier(StrEnum):
     """What a pass looks at; each one includes those before it."""
 
     REST = "rest"
-    """What is new, hinted at, asked for, or left over by a pass; what is hot has its own pace."""
+    """What is new, ripe, hinted at, asked for, or left over by a pass; what is hot has its own pace."""
     HOT = "hot"
     TODAY = "today"
     FULL = "full"
@@ -75,27 +77,47 @@ class Tracked:
         """Whether it was written to lately."""
         return now - self.changed_at < HOT_SECONDS
 
+    def rested_at(self, quiet_seconds: float) -> float | None:
+        """When its quiet time is over and a look is due that may finish it; None where that look was made, or
+        is of no use."""
+        if self.found.finished_at is not None or self.rest is None:
+            return None
+        rested_at = self.rest.changed_at + quiet_seconds
+        return rested_at if self.look_began_at < rested_at else None
+
     def is_ripe(self, now: float, quiet_seconds: float) -> bool:
         """Whether the next look may be the one that finishes it."""
-        if self.found.finished_at is not None or self.rest is None:
-            return False
-        rested_at = self.rest.changed_at + quiet_seconds
-        return self.rest.equal_looks < 2 or self.looked_at < rested_at <= now
+        rested_at = self.rested_at(quiet_seconds)
+        return rested_at is not None and rested_at <= now
+
+    def is_young(self) -> bool:
+        """Whether it was not seen twice the same yet."""
+        return self.found.finished_at is None and self.rest is not None and self.rest.equal_looks < 2
 
     def is_due(self, path: str, tier: Tier, hints: Hints, now: float, quiet_seconds: float) -> bool:
         """Whether a pass of this tier looks at it."""
-        pressing = self.is_hot(now) or self.is_ripe(now, quiet_seconds)
+        ripe = self.is_ripe(now, quiet_seconds)
+        pressing = ripe or self.is_hot(now) or self.is_young()
         if tier is Tier.REST:
-            return path in hints.asked or (not pressing and hints.below(path))
+            return ripe or path in hints.asked or (not pressing and hints.below(path))
         lately = self.found.finished_at is None or now - self.changed_at < TODAY_SECONDS
         return pressing or (lately and tier is not Tier.HOT) or hints.below(path)
 
 
-def pressing_places(tracked: Mapping[str, Tracked], now: float, quiet_seconds: float) -> Hints:
-    """Where something is hot or ripe, with every folder on the way there."""
+def pressing_places(tier: Tier, tracked: Mapping[str, Tracked], now: float, quiet_seconds: float) -> Hints:
+    """What a narrow pass looks at without a hint, with every folder on the way there."""
+    hot = tier is Tier.HOT
     return Hints.of(
-        path for path, one in tracked.items() if one.is_hot(now) or one.is_ripe(now, quiet_seconds)
+        path
+        for path, one in tracked.items()
+        if one.is_ripe(now, quiet_seconds) or (hot and (one.is_hot(now) or one.is_young()))
     )
+
+
+def next_ripe_at(tracked: Mapping[str, Tracked], quiet_seconds: float) -> float:
+    """When the next quiet time is over; infinity where nothing rests."""
+    times = (one.rested_at(quiet_seconds) for one in tracked.values())
+    return min((at for at in times if at is not None), default=float("inf"))
 
 
 def in_order(

@@ -28,7 +28,15 @@ from agent.core.hint_box import HintBox, Hints
 from agent.core.machine_store import MachineStore
 from agent.core.scan_budget import ScanBudget
 from agent.core.scan_memory import SAVE_SECONDS, ScanMemory, recall, remember, rested_of
-from agent.core.scan_plan import Tier, Tiers, Tracked, in_order, pressing_places
+from agent.core.scan_plan import (
+    RIPE_PAUSE_SECONDS,
+    Tier,
+    Tiers,
+    Tracked,
+    in_order,
+    next_ripe_at,
+    pressing_places,
+)
 from agent.core.settle import MINIMUM_GAP_SECONDS, Look, Override, Rest, judge, observe
 from agent.core.silence import Silence
 from agent.platform.base import Platform
@@ -72,6 +80,9 @@ class ShareScanner:
         self._waited = set(self._memory.waiting)
         self._full_waits: dict[str, AcquisitionKind] = {}
         self._folders: set[str] = set()
+        self._ripe_at = float("inf")
+        self.changes = 0
+        """How many passes changed what is known."""
         self._tracked = {
             found.path: self._restored(found, self._memory) for found in store.acquisitions(share.id)
         }
@@ -103,6 +114,7 @@ class ShareScanner:
         now = self._clock.monotonic()
         every = self._tiers.every
         due = [self._last[tier] + every[tier] - now for tier in every]
+        due.append(self._rest_due_at() - now)
         if self._full_waits or self._open:
             due.append(min(self._budget.pause_seconds(), self._tiers.hot_seconds))
         if self.hints.has_asked:
@@ -125,6 +137,10 @@ class ShareScanner:
         ago = max(0.0, (self._clock.now() - found.last_change_at).total_seconds())
         return Tracked(found, rest, look_began_at=now, changed_at=now - ago)
 
+    def _rest_due_at(self) -> float:
+        """When a quiet time is over; not one pass after the other where the look cannot be made."""
+        return max(self._ripe_at, self._last[Tier.REST] + min(RIPE_PAUSE_SECONDS, self._tiers.hot_seconds))
+
     def _due_tier(self, now: float) -> Tier | None:
         every = self._tiers.every
         if self.hints.everything and now - self._last[Tier.FULL] >= self._tiers.today_seconds:
@@ -133,7 +149,8 @@ class ShareScanner:
         if due:
             return due[-1]
         hinted = self.hints.has_places and now - self._last[Tier.REST] >= self._tiers.hint_pause_seconds
-        return Tier.REST if hinted or self.hints.has_asked or self._full_waits or self._open else None
+        waits = hinted or self.hints.has_asked or self._full_waits or self._open or now >= self._rest_due_at()
+        return Tier.REST if waits else None
 
     def run_due(self) -> bool:
         """Make the widest pass that is due. Returns whether there was one.
@@ -175,11 +192,12 @@ class ShareScanner:
         hints = self.hints.take(full=tier is Tier.FULL)
         device = self._marker()
         self._budget.begin_pass()
-        hot = pressing_places(self._tracked, self._clock.monotonic(), self.share.rule.quiet_seconds)
+        now, quiet = self._clock.monotonic(), self.share.rule.quiet_seconds
+        pressing = pressing_places(tier, self._tracked, now, quiet)
         found = discover(
             self._top,
             self.share,
-            wanted=lambda folder: self._folder_due(folder, tier, hints, hot),
+            wanted=lambda folder: self._folder_due(folder, tier, hints, pressing),
             beat=self._beat,
         )
         self._budget.spend(len(found.acquisitions) + len(found.names))
@@ -191,6 +209,7 @@ class ShareScanner:
             )
         self._folders = self._folders & found.names | found.folders
         self._commit(found, result)
+        self._ripe_at = next_ripe_at(self._tracked, quiet)
         if not self._full_waits:
             self._waited.clear()
         if device != self.volume:
@@ -200,11 +219,11 @@ class ShareScanner:
         if self._clock.monotonic() - self._saved_at >= SAVE_SECONDS:
             self.remember()
 
-    def _folder_due(self, folder: str, tier: Tier, hints: Hints, hot: Hints) -> bool:
+    def _folder_due(self, folder: str, tier: Tier, hints: Hints, pressing: Hints) -> bool:
         """In the narrow tiers only folders are listed in which something moved lately, or new ones."""
         if tier in (Tier.TODAY, Tier.FULL) or folder not in self._folders:
             return True
-        return hints.below(folder) or (tier is Tier.HOT and hot.below(folder))
+        return hints.below(folder) or pressing.below(folder)
 
     def _is_due(self, path: str, tier: Tier, hints: Hints, now: float) -> bool:
         tracked = self._tracked.get(path)
@@ -291,6 +310,8 @@ class ShareScanner:
         changed: list[Acquisition] = []
         for path, looked in result.looks.items():
             before = self._known(path, fresh)
+            if before is not None:
+                before.look_began_at = looked.began_at
             if looked.problem:
                 if before is not None and before.found.problem != looked.problem:
                     before.found = replace(before.found, problem=looked.problem)
@@ -309,6 +330,7 @@ class ShareScanner:
             self._tracked[path].look_began_at = looked.began_at
         gone = self._gone(found, result, fresh)
         if changed or gone:
+            self.changes += 1
             self._store.record(changed, gone, now)
 
     def _known(self, path: str, fresh: dict[str, Acquisition]) -> Tracked | None:

@@ -198,9 +198,10 @@ class ShareRunner:
         if self._look:
             self._look = False
             scanner.look_now()
+        known = scanner.changes
         try:
             if scanner.run_due():
-                self._answered()
+                self._answered(news=scanner.changes != known)
         except ShareAway as error:
             # Kept as data: the header shows it, and the pass has changed nothing.
             self._publish(
@@ -213,7 +214,7 @@ class ShareRunner:
             return self._tiers.hot_seconds
         return scanner.next_due_in()
 
-    def _answered(self) -> None:
+    def _answered(self, *, news: bool) -> None:
         now = self._clock.monotonic()
         assert self._scanner is not None  # it has just looked
         update: dict[str, object] = {
@@ -241,13 +242,16 @@ class ShareRunner:
                 self._volume = self._scanner.volume
             state = self._hints.keep()
             update |= {"hints": hints_text(state), "hint_restarts": state.restarts}
-        self._publish(self._status.model_copy(update=update))
+        news = news or not self._status.answered
+        self._publish(self._status.model_copy(update=update), news=news)
 
-    def _publish(self, status: ShareStatus) -> None:
+    def _publish(self, status: ShareStatus, *, news: bool = True) -> None:
+        """Keep how the share answers; only news wakes the others, the header has its own pace."""
         with self._publishing:
             self._status = status
             self._store.set_share_status(self.share.id, status.model_dump(mode="json"))
-        self._changed()
+        if news:
+            self._changed()
 
 
 def hints_text(state: HintState) -> str:

@@ -262,3 +262,29 @@ def test_the_marker_in_a_volume_that_came_back_is_enough(scene: Scene) -> None:
     (scene.top / MARKER).touch()
     after = scene.look(7)
     assert after["run1"].id == before["run1"].id
+
+
+def test_what_cannot_be_read_does_not_make_one_pass_after_the_other(scene: Scene) -> None:
+    scene.write("run1/a.tif")
+    scene.look()
+    (scene.top / "run1").chmod(0)
+    try:
+        passes = 0
+        began = scene.clock.monotonic()
+        while scene.clock.monotonic() - began < 700:
+            scene.clock.pass_time(scene.scanner.next_due_in())
+            passes += scene.scanner.run_due()
+    finally:
+        (scene.top / "run1").chmod(0o755)
+    assert passes <= 700 / 7 + 5
+
+
+def test_when_the_quiet_time_is_over_nobody_waits_for_the_next_pace(scene: Scene) -> None:
+    scene.new_scanner(Tiers(hot_seconds=70, today_seconds=600, full_seconds=9_000))
+    scene.write("run1/a.tif")
+    scene.look(70)
+    began = scene.clock.monotonic()
+    while scene.store.acquisitions()[0].finished_at is None:
+        scene.clock.pass_time(scene.scanner.next_due_in())
+        scene.scanner.run_due()
+    assert 300 <= scene.clock.monotonic() - began <= 301
