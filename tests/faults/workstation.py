@@ -40,7 +40,15 @@ def share_json(share: str, quiet_seconds: float = QUIET_SECONDS) -> dict[str, An
 class Session:
     """The agent of one Windows user: her own folder, the machine's in common."""
 
-    def __init__(self, place: Workstation, name: str, before: Sequence[str] = (), **settings: object) -> None:
+    def __init__(
+        self,
+        place: Workstation,
+        name: str,
+        before: Sequence[str] = (),
+        *,
+        orders: bool = False,
+        **settings: object,
+    ) -> None:
         self.name = name
         self.user_dir = place.top / f"user-{name}"
         self._output = place.top / f"{name}.log"
@@ -60,12 +68,17 @@ class Session:
         lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
         lines += ["[shares]", *(f'{share} = "{top}"' for share, top in place.shares.items())]
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        command = [*before, *python_module("agent.headless", "--settings", str(file))]
+        self._ready = '"workstation"'
+        command = python_module("agent.headless", "--settings", str(file))
+        if orders:
+            self._ready = "ordering"
+            person = (name, place.stub.persons[name])
+            command = python_module("tests.faults.ordering_agent", str(file), *person)
         environment = {"PYTHONPATH": str(PROJECT), "XDG_SESSION_ID": name, "PYTHONUNBUFFERED": "1"}
-        self.program = Program(name, command, self._output, environment)
+        self.program = Program(name, [*before, *command], self._output, environment)
 
     def start(self) -> Session:
-        self.program.start(lambda: "registering" in self.output or '"workstation"' in self.output, PATIENCE)
+        self.program.start(lambda: self._ready in self.output, PATIENCE)
         return self
 
     @property
@@ -89,9 +102,8 @@ class Session:
         pid = self.program.pid
         while True:
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            if b"agent.headless" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") and not children:
+            if not children:
                 return pid
-            assert children, "the agent runs"
             pid = int(children[0])
 
     def kill(self) -> None:
@@ -132,6 +144,18 @@ class Workstation:
         made = Session(self, name, before, **settings)
         self.sessions.append(made)
         return made.start()
+
+    def ordering_session(self, name: str, before: Sequence[str] = ()) -> Session:
+        """An agent with this person signed in, whose every acquisition has a target from now on."""
+        made = Session(self, name, before, orders=True)
+        self.sessions.append(made)
+        return made.start()
+
+    def is_sealed(self, path: str) -> bool:
+        """Whether the bridge has an order for it whose manifest is sealed."""
+        return any(
+            self.stub.sealed(order) for order, intent in self.stub.intents.items() if intent["path"] == path
+        )
 
     @property
     def store(self) -> MachineStore:
@@ -179,10 +203,6 @@ def has_ended(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except FileNotFoundError:
         return True
-
-
-def threads_of(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
 class Hang:

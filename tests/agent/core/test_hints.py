@@ -11,7 +11,10 @@ from typing import Any
 
 from agent.core.clock import SystemClock
 from agent.core.hints import BACKLOG_EVENTS, EventsLost, Hints, TellsOverflow
-from tests.agent.conftest import FakeClock, until
+from agent.core.machine_store import MachineStore
+from agent.core.scanner import ShareScanner, Tiers
+from tests.agent.conftest import FakeClock, OwnPlatform, until, workstation_share
+from tests.benchmarks.measure import MIB, rss_bytes
 
 
 class Told:
@@ -150,3 +153,31 @@ def test_more_notices_than_can_be_read_mean_a_look_at_everything(share_top: Path
             held.set()
     finally:
         held.set()
+
+
+def test_a_storm_of_real_notices_is_survived_in_bounded_memory_and_ends_in_one_look_at_everything(
+    tmp_path: Path, share_top: Path
+) -> None:
+    """Twenty thousand files at once: some hundred thousand notices from the real system."""
+    (share_top / "before").mkdir()
+    (share_top / "before" / "a.tif").write_bytes(b"x")
+    store = MachineStore(tmp_path / "machine.sqlite3")
+    clock = SystemClock()
+    scanner = ShareScanner(workstation_share(), share_top, store, OwnPlatform(tmp_path), clock, Tiers())
+    assert scanner.run_due()
+    hints = Hints(share_top, "", scanner.hint, scanner.hints.lost, clock)
+    hints.keep()
+    until(lambda: hints.state().watching, "it watches")
+    resident = rss_bytes()
+    for number in range(20_000):
+        (share_top / f"single{number}.tif").write_bytes(b"x")
+        if number % 1_000 == 0:
+            hints.keep()
+    until(lambda: scanner.hints.everything, "too many places to be told apart")
+    hints.keep()
+    assert scanner.hints.take(full=False).places == frozenset(), "and none of them is kept"
+    until(lambda: hints.keep().watching, "it still watches, or again")
+    assert rss_bytes() - resident < 100 * MIB
+    hints.stop()
+    assert scanner.next_due_in() <= 60, "a look at everything is due, after a minute's pause"
+    store.close()
