@@ -15,7 +15,7 @@ from pathlib import Path
 from uuid import UUID
 
 from agent.core import claims, listing, manifests
-from agent.core.acquisition import Acquisition
+from agent.core.acquisition import Acquisition, ignored_names
 from agent.core.clock import Clock
 from agent.core.errors import ShareAway
 from agent.core.machine_store import MachineStore
@@ -131,11 +131,16 @@ class Clerk:
         self._note_presence()
         entries = self._outbox.entries()
         standing = self._standing()
-        if standing is not None:
-            newest = newest_entries(entries)
-            for found in self._machine.acquisitions():
-                if found.id not in newest:
-                    self._apply_standing(found, standing)
+        newest = newest_entries(entries)
+        left_behind = self._left_behind(entries)
+        for found in self._machine.acquisitions() if standing or left_behind else ():
+            if found.id in newest:
+                continue
+            waits = left_behind.get((found.share, found.path))
+            if waits is not None and self._take_over(found, waits) is not None:
+                continue
+            if standing is not None:
+                self._apply_standing(found, standing)
         self._prune(entries)
         return REST_SECONDS
 
@@ -184,10 +189,33 @@ class Clerk:
         if takes and not self._has_bridge_order(found):
             self.order(found, target)
 
+    def _left_behind(self, entries: list[Entry]) -> dict[tuple[str, str], Entry]:
+        """Place → an order that still waits there for data, though what it was made for is gone."""
+        there = {found.id for found in self._machine.acquisitions()}
+        found = {}
+        for entry in entries:
+            if entry.acquisition in there or entry.state not in (EntryState.NEW, EntryState.ACCEPTED):
+                continue
+            state = self._machine.order(str(entry.id))
+            if state is None or state.stage in BEFORE_IMPORT:
+                found[entry.intent.share, entry.intent.path] = entry
+        return found
+
+    def _take_over(self, found: Acquisition, entry: Entry) -> Entry | None:
+        """Deleted and made anew under the same name: her order brings what is there now, if it is hers.
+
+        The bridge takes one live order per place, so a second one would be refused.
+        """
+        if found.successor_of or found.person_then != entry.person:
+            return None
+        log.info("order %s brings what took the place of its acquisition", entry.id)
+        self._outbox.move(entry.id, found.id)
+        return self._outbox.entry(entry.id)
+
     def _has_bridge_order(self, found: Acquisition) -> bool:
         """Whether another Windows user of this machine ordered it already."""
         return any(
-            state.share == found.share and state.path == found.path
+            (state.share, state.path, state.members) == (found.share, found.path, found.members)
             for state in self._machine.orders(found.first_seen_at)
         )
 
@@ -203,6 +231,7 @@ class Clerk:
             share=found.share,
             path=found.path,
             kind=found.kind,
+            members=found.members,
             target=target,
             label=found.title[:255],
             first_seen_at=found.first_seen_at,
@@ -216,6 +245,7 @@ class Clerk:
             session.grant.for_order(order_id),
             self._clock.now(),
         )
+        self._machine.note_ordered(found.id, self._clock.now())
         self._wake_sender()
         return order_id
 
@@ -225,7 +255,8 @@ class Clerk:
         opened = self._opened_at.get(entry.id, float("-inf"))
         due = self._clock.monotonic() - opened >= self._open_seconds
         step = decide(found, entry, state, manifest, due)
-        if step is Step.NOTHING:
+        compared = step is Step.COMPARE and (entry.id, found.content) in self._compared
+        if step is Step.NOTHING or compared:
             return
         if step is Step.REST_AGAIN:
             self._outbox.unseal(entry.id)
@@ -233,9 +264,10 @@ class Clerk:
             self._look_at(found.share, found.path)
             return
         top = self._platform.long_path(place.top)
-        built = manifests.build(top, place.share, found.path, judged=not self._platform.listing_is_truth)
+        judged = not self._platform.listing_is_truth
+        built = manifests.build(top, place.share, found.path, members=found.members, judged=judged)
         if step is Step.COMPARE:
-            self._compare(found, entry, manifest, built)
+            self._compare(found, entry, manifest, built, place.share)
             return
         sealed = step is Step.SEAL
         if sealed and built.content != found.content:
@@ -262,15 +294,24 @@ class Clerk:
         entry: Entry,
         manifest: StoredManifest | None,
         built: manifests.BuiltManifest,
+        share: WorkstationShare,
     ) -> None:
-        if manifest is None or (entry.id, built.content) in self._compared:
+        if manifest is None:
             return
-        if manifests.has_news(manifest.body, built.body):
+        # A later list that the bridge no longer took is not what OMERO holds: its difference is the news.
+        later = manifest.content != entry.accepted_content
+        news = later or manifests.has_news(
+            manifest.body,
+            built.body,
+            ignore=ignored_names(share),
+            tolerance_ns=int(share.mtime_tolerance_seconds * 1e9),
+        )
+        if news:
             # OMERO holds what was sealed; what changed or came later is a new acquisition that says so.
             now = self._clock.now()
             self._machine.succeed(found, claims.person_at_first_sight(self._machine.present(now), None), now)
         else:
-            self._compared.add((entry.id, built.content))
+            self._compared |= {(entry.id, built.content), (entry.id, found.content)}
 
     def _prune(self, entries: list[Entry]) -> None:
         """Entries whose end the bridge told long ago; the bridge keeps the history."""

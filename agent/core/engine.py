@@ -409,7 +409,7 @@ class Engine:
             self._statuses(),
             self._machine.acquisitions(),
             {entry.acquisition for entry in self._outbox.entries()},
-            {(order.share, order.path) for order in self._machine.orders(now - ORDERS_KEPT)},
+            {(one.share, one.path, one.members) for one in self._machine.orders(now - ORDERS_KEPT)},
         )
 
     def _bridge_snapshot(self, workstation: Workstation | None) -> BridgeSnapshot:

@@ -65,12 +65,21 @@ class Fold:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is looked at."""
+
+    kind: AcquisitionKind
+    members: tuple[str, ...] = ()
+    """A group's patterns."""
+
+
 @dataclass(slots=True)
 class OpenLook:
     """A look that is under way."""
 
     fold: Fold
-    kind: AcquisitionKind
+    what: Target
     judged: bool
     """Each file was asked itself."""
     began_at: float
@@ -85,9 +94,11 @@ class OpenLooks:
 
     _looks: dict[str, OpenLook] = field(default_factory=dict)
 
-    def take(self, path: str) -> OpenLook | None:
-        """The look under way at this path, if there is one; it is put back where it does not end."""
-        return self._looks.pop(path, None)
+    def take(self, path: str, what: Target) -> OpenLook | None:
+        """The look under way at this path, if there is one and it is still the same that is looked at. It is
+        put back where it does not end."""
+        look = self._looks.pop(path, None)
+        return look if look is not None and look.what == what else None
 
     def put(self, path: str, look: OpenLook) -> None:
         """It has to go on in the next pass."""
@@ -95,7 +106,7 @@ class OpenLooks:
 
     def kinds(self) -> dict[str, AcquisitionKind]:
         """Where looks are under way, at what; oldest first."""
-        return {path: look.kind for path, look in self._looks.items()}
+        return {path: look.what.kind for path, look in self._looks.items()}
 
     def forget(self) -> None:
         """Forget all: what was folded before an outage and what comes after it are no one look."""

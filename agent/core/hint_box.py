@@ -8,7 +8,7 @@ holds, or a notice that events were lost, mean that nobody knows what changed: a
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 PLACES_KEPT = 1_000
@@ -23,6 +23,7 @@ class Hints:
     asked: frozenset[str] = frozenset()
     """Places that a person or an order waits for: looked at now, whatever their own pace."""
     _on_the_way: frozenset[str] = field(default=frozenset())
+    _names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, places: Iterable[str], *, everything: bool = False, asked: Iterable[str] = ()) -> Hints:
@@ -36,7 +37,15 @@ class Hints:
                 if place in way:
                     break
                 way.add(place)
-        return cls(found, everything, waited_for, frozenset(way))
+        names: dict[str, tuple[str, ...]] = {}
+        for place in way - {""}:
+            folder, _, name = place.rpartition("/")
+            names[folder] = (*names.get(folder, ()), name)
+        return cls(found, everything, waited_for, frozenset(way), names)
+
+    def names_in(self, folder: str) -> tuple[str, ...]:
+        """The names in this folder at which, or below which, something was hinted."""
+        return self._names.get(folder, ())
 
     def below(self, path: str) -> bool:
         """Whether something was hinted at this path or below it."""

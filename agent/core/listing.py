@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.core.errors import ShareAway
+from server_bridge.contract import is_member
 
 _REPARSE_POINT = 0x400
 """FILE_ATTRIBUTE_REPARSE_POINT: junctions are links too, and Python 3.11 does not call them so."""
@@ -101,19 +103,26 @@ def away(error: OSError) -> ShareAway:
     )
 
 
-def walk(top: Path, path: str, *, judged: bool, beat: Beat = no_beat) -> Iterator[FileSeen]:
+def walk(
+    top: Path, path: str, *, members: tuple[str, ...] = (), judged: bool, beat: Beat = no_beat
+) -> Iterator[FileSeen]:
     """Yield every regular file of an acquisition, in a stable order.
 
     Args:
         top: The share's top as this machine sees it.
-        path: The acquisition's share path, a file or a folder.
+        path: The acquisition's share path: a file, a folder, or a group's name in its folder.
+        members: A group's patterns. Its files are then those of the entries of ``path``'s folder whose name
+            matches, folders with all that is in them; its neighbours are not looked into.
         judged: Ask each file itself instead of believing the listing.
 
     Raises:
-        Gone: where there is nothing at ``path``.
+        Gone: where there is nothing at ``path``, or no member of the group.
         Unreadable: where a folder inside may not be read.
         ShareAway: for any other error of the share.
     """
+    if members:
+        yield from _walk_group(top, path, members, judged, beat)
+        return
     start = top / path
     try:
         beat()
@@ -129,6 +138,42 @@ def walk(top: Path, path: str, *, judged: bool, beat: Beat = no_beat) -> Iterato
         return
     if not stat.S_ISDIR(status.st_mode):
         raise Gone(path)
+    try:
+        yield from _walk_folder(start, path, judged, beat)
+    except FileNotFoundError as error:
+        raise Gone(path) from error
+
+
+def _walk_group(
+    top: Path, path: str, members: tuple[str, ...], judged: bool, beat: Beat
+) -> Iterator[FileSeen]:
+    prefix = path.rpartition("/")[0]
+    beat()
+    try:
+        entries = [entry for entry in entries_of(top / prefix) if is_member(entry.name, members)]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise Gone(path) from error
+    except PermissionError as error:
+        raise Unreadable(prefix, error) from error
+    if not entries:
+        raise Gone(path)
+    folders = []
+    entries.reverse()
+    while entries:
+        entry = entries.pop()  # each holds its own status once it was asked: let it go
+        name = f"{prefix}/{entry.name}" if prefix else entry.name
+        if entry.is_dir(follow_symlinks=False):
+            folders.append((Path(entry.path), name))
+        elif (seen := _file(entry, name, judged, beat)) is not None:
+            yield seen
+    for folder, name in folders:
+        # Deleted while we looked; the next look tells.
+        with suppress(FileNotFoundError):
+            yield from _walk_folder(folder, name, judged, beat)
+
+
+def _walk_folder(start: Path, path: str, judged: bool, beat: Beat) -> Iterator[FileSeen]:
+    """All files below a folder; `FileNotFoundError` where the folder itself is not there."""
     folders = [(start, path)]
     while folders:
         folder, prefix = folders.pop()
@@ -137,7 +182,7 @@ def walk(top: Path, path: str, *, judged: bool, beat: Beat = no_beat) -> Iterato
             entries = entries_of(folder)
         except (FileNotFoundError, NotADirectoryError) as error:
             if prefix == path:
-                raise Gone(path) from error
+                raise FileNotFoundError(path) from error
             continue  # deleted while we looked; the next look tells
         except PermissionError as error:
             raise Unreadable(prefix, error) from error

@@ -12,7 +12,10 @@ from enum import StrEnum
 
 from agent.core.acquisition import Acquisition
 from agent.core.hint_box import Hints
-from agent.core.settle import Rest
+from agent.core.settle import Override, Rest
+from agent.core.testimony import Asked
+from agent.core.witness import Witness
+from server_bridge.contract import is_member
 
 HOT_SECONDS = 600.0
 """A change makes an acquisition hot for this long."""
@@ -72,6 +75,12 @@ class Tracked:
     """When it was written to, as far as is known: decides how often it is looked at, and nothing else."""
     missed: int = 0
     """Complete looks in a row that did not find it."""
+    said_at: float | None = None
+    """When a person last said something, by the clock that is never set."""
+    probed: Witness | None = None
+    """What the probe said of this rest."""
+    asked: Asked | None = None
+    """What its format said of this rest."""
 
     def is_hot(self, now: float) -> bool:
         """Whether it was written to lately."""
@@ -82,7 +91,10 @@ class Tracked:
         is of no use."""
         if self.found.finished_at is not None or self.rest is None:
             return None
-        rested_at = self.rest.changed_at + quiet_seconds
+        since = self.rest.changed_at
+        if self.found.override == Override.NOT_YET and self.said_at is not None:
+            since = max(since, self.said_at)
+        rested_at = since + (self.found.quiet_needed_seconds or quiet_seconds)
         return rested_at if self.look_began_at < rested_at else None
 
     def is_ripe(self, now: float, quiet_seconds: float) -> bool:
@@ -98,10 +110,17 @@ class Tracked:
         """Whether a pass of this tier looks at it."""
         ripe = self.is_ripe(now, quiet_seconds)
         pressing = ripe or self.is_hot(now) or self.is_young()
+        asked = path in hints.asked
         if tier is Tier.REST:
-            return ripe or path in hints.asked or (not pressing and hints.below(path))
+            return ripe or asked or (not pressing and self._is_hinted(path, hints))
         lately = self.found.finished_at is None or now - self.changed_at < TODAY_SECONDS
-        return pressing or (lately and tier is not Tier.HOT) or hints.below(path)
+        return pressing or asked or (lately and tier is not Tier.HOT) or self._is_hinted(path, hints)
+
+    def _is_hinted(self, path: str, hints: Hints) -> bool:
+        """A group lies in its folder under many names."""
+        if not self.found.members:
+            return hints.below(path)
+        return any(is_member(name, self.found.members) for name in hints.names_in(path.rpartition("/")[0]))
 
 
 def pressing_places(tier: Tier, tracked: Mapping[str, Tracked], now: float, quiet_seconds: float) -> Hints:

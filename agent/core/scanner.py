@@ -7,24 +7,24 @@
 
 The marker file is checked before *and* after each pass, and a pass that ends in an error changes nothing: an
 unmounted or half-answering share is an outage, never a deletion. A pass keeps to a budget, also inside one
-huge acquisition; what it did not get to comes first in the next one. Nothing is ever opened.
+huge acquisition; what it did not get to comes first in the next one. Looking opens nothing but folders; what
+opens a file, after the quiet time, is asked by `agent.core.judgement`.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 from agent.core import listing
-from agent.core.acquisition import Acquisition, Found, discover, ignored_names, is_missing, root_of
-from agent.core.claims import person_at_first_sight
+from agent.core.acquisition import Acquisition, ignored_names, root_of
 from agent.core.clock import Clock
+from agent.core.discovery import DEEPEST, Found, Known, absorbed, discover, is_missing
 from agent.core.errors import ShareAway
-from agent.core.fold import Fold, Looked, OpenLook, OpenLooks, PassResult
+from agent.core.fold import Fold, Looked, OpenLook, OpenLooks, PassResult, Target
 from agent.core.hint_box import HintBox, Hints
+from agent.core.judgement import Judgement
 from agent.core.machine_store import MachineStore
 from agent.core.scan_budget import ScanBudget
 from agent.core.scan_memory import SAVE_SECONDS, ScanMemory, recall, remember, rested_of
@@ -37,7 +37,7 @@ from agent.core.scan_plan import (
     next_ripe_at,
     pressing_places,
 )
-from agent.core.settle import MINIMUM_GAP_SECONDS, Look, Override, Rest, judge, observe
+from agent.core.settle import Rest
 from agent.core.silence import Silence
 from agent.platform.base import Platform
 from server_bridge.contract import AcquisitionKind, WorkstationShare
@@ -68,24 +68,23 @@ class ShareScanner:
         self._silence = silence or Silence(clock)
         self._beat = self._silence.beat
         self._last = {tier: float("-inf") for tier in Tier}
-        self.hints = HintBox(root_of(share).count("/") + bool(root_of(share)) + share.rule.depth)
+        self.hints = HintBox(levels_of(share))
         self._budget = ScanBudget(
             clock, entries_per_second=tiers.entries_per_second, pass_seconds=tiers.budget_seconds
         )
         self._open = OpenLooks()
         self.volume: object = None
         """What the share lay on at the last complete pass."""
-        self._memory = recall(store, share.id)
+        memory = recall(store, share.id)
         self._saved_at = clock.monotonic()
-        self._waited = set(self._memory.waiting)
+        self._waited = set(memory.waiting)
         self._full_waits: dict[str, AcquisitionKind] = {}
         self._folders: set[str] = set()
+        self._judgement = Judgement(share, self._top, store, platform, clock, self._beat)
         self._ripe_at = float("inf")
         self.changes = 0
         """How many passes changed what is known."""
-        self._tracked = {
-            found.path: self._restored(found, self._memory) for found in store.acquisitions(share.id)
-        }
+        self._tracked = {row.path: self._restored(row, memory) for row in store.acquisitions(share.id)}
 
     # --- asked from other threads ---------------------------------------------------------------------
 
@@ -130,12 +129,14 @@ class ShareScanner:
     def _restored(self, found: Acquisition, memory: ScanMemory) -> Tracked:
         """Credit the rest that was watched before a restart; two new looks are asked for all the same."""
         now = self._clock.monotonic()
-        rested = now - memory.rested_seconds(found.path, found.fingerprint)
-        # What differs at the first look was written after whatever a person said before.
-        looked_at = now - MINIMUM_GAP_SECONDS
-        rest = Rest(found.fingerprint, rested, found.last_change_at, rested, looked_at, 0)
+        rested_from = now - memory.rested_seconds(found.path, found.fingerprint)
         ago = max(0.0, (self._clock.now() - found.last_change_at).total_seconds())
-        return Tracked(found, rest, look_began_at=now, changed_at=now - ago)
+        never = float("-inf")
+        # What was said before this start covers what was there then, and no change that is noticed now.
+        covers = found.override_at is not None and found.last_change_at <= found.override_at
+        after = never if covers else now
+        rest = Rest(found.fingerprint, rested_from, found.last_change_at, after, never, 0)
+        return Tracked(found, rest, look_began_at=now, changed_at=now - ago, said_at=never)
 
     def _rest_due_at(self) -> float:
         """When a quiet time is over; not one pass after the other where the look cannot be made."""
@@ -163,9 +164,7 @@ class ShareScanner:
         if tier is None:
             return False
         # Set before the pass: a share that is away is asked again at the tier's own pace.
-        wider = list(Tier)
-        for narrower in wider[: wider.index(tier) + 1]:
-            self._last[narrower] = now
+        self._last |= {narrower: now for narrower in list(Tier)[: list(Tier).index(tier) + 1]}
         try:
             self._pass(tier)
         except ShareAway:
@@ -189,6 +188,9 @@ class ShareScanner:
         return listing.marker_present(self._top, self.share.marker)
 
     def _pass(self, tier: Tier) -> None:
+        for path, said_at in self._store.said(self.share.id).items():
+            if path in self._tracked and self._tracked[path].found.override_at != said_at:
+                self.hints.ask(path)  # by a person in another session, who waits for it
         hints = self.hints.take(full=tier is Tier.FULL)
         device = self._marker()
         self._budget.begin_pass()
@@ -197,6 +199,7 @@ class ShareScanner:
         found = discover(
             self._top,
             self.share,
+            known=self._known_places(),
             wanted=lambda folder: self._folder_due(folder, tier, hints, pressing),
             beat=self._beat,
         )
@@ -218,6 +221,19 @@ class ShareScanner:
             self.volume = device
         if self._clock.monotonic() - self._saved_at >= SAVE_SECONDS:
             self.remember()
+
+    def _known_places(self) -> dict[str, Known]:
+        """What discovery has to respect: the finished and the ordered keep what they are."""
+        ordered = self._store.ordered(self.share.id)
+        return {
+            path: Known(
+                tracked.found.kind,
+                tracked.found.members,
+                tracked.found.format,
+                tracked.found.finished_at is not None or tracked.found.id in ordered,
+            )
+            for path, tracked in self._tracked.items()
+        }
 
     def _folder_due(self, folder: str, tier: Tier, hints: Hints, pressing: Hints) -> bool:
         """In the narrow tiers only folders are listed in which something moved lately, or new ones."""
@@ -256,7 +272,7 @@ class ShareScanner:
                 break
             tracked = self._tracked.get(path)
             try:
-                looked = self._look(path, kind, tracked, ignore)
+                looked = self._look(path, self._item(path, kind, found), tracked, ignore)
             except listing.Gone:
                 result.missing.add(path)
             except listing.Unreadable as error:
@@ -272,15 +288,20 @@ class ShareScanner:
             self._waited.discard(path)
         return result
 
+    def _item(self, path: str, kind: AcquisitionKind, found: Found) -> Target:
+        """What it is and a group's patterns: as discovery saw them now, else as they are known."""
+        item, tracked = found.items.get(path), self._tracked.get(path)
+        return Target(kind, item.members if item else tracked.found.members if tracked else ())
+
     def _look(
-        self, path: str, kind: AcquisitionKind, tracked: Tracked | None, ignore: tuple[str, ...]
+        self, path: str, what: Target, tracked: Tracked | None, ignore: tuple[str, ...]
     ) -> Looked | None:
         """Look by the listing; ask each file where the listing says nothing about open files.
 
         Returns:
             The look, or None where it has to go on in the next pass.
         """
-        look = self._open.take(path) or self._begin(path, kind, ignore, judged=False)
+        look = self._open.take(path, what) or self._begin(path, what, ignore, judged=False)
         while True:
             seen = look.fold.go_on(self._budget.slice())
             if seen is None:
@@ -288,50 +309,58 @@ class ShareScanner:
                 return None
             now = self._clock.monotonic()
             if look.judged or self._platform.listing_is_truth:
-                return Looked(kind, seen, look.began_at, now, listed=look.listed)
+                return Looked(what.kind, seen, look.began_at, now, listed=look.listed)
             settled = tracked is not None and tracked.found.finished_at is not None
             if tracked is not None and settled and tracked.listed == seen.content:
-                return Looked(kind, None, look.began_at, now)
-            look = self._begin(path, kind, ignore, judged=True)
+                return Looked(what.kind, None, look.began_at, now)
+            look = self._begin(path, what, ignore, judged=True)
             look.listed = seen.content
 
-    def _begin(self, path: str, kind: AcquisitionKind, ignore: tuple[str, ...], *, judged: bool) -> OpenLook:
-        files = listing.walk(self._top, path, judged=judged, beat=self._beat)
-        return OpenLook(Fold(files, ignore), kind, judged, self._clock.monotonic())
+    def _begin(self, path: str, what: Target, ignore: tuple[str, ...], *, judged: bool) -> OpenLook:
+        files = listing.walk(self._top, path, members=what.members, judged=judged, beat=self._beat)
+        return OpenLook(Fold(files, ignore), what, judged, self._clock.monotonic())
 
     # --- what it means --------------------------------------------------------------------------------
 
     def _commit(self, found: Found, result: PassResult) -> None:
-        now = self._clock.now()
-        programs = self.share.rule.acquisition_programs
-        running = self._platform.running_programs() if programs else None
+        self._judgement.begin()
         # Overrides are written by other threads and sessions, successors by the clerk: read them afresh.
         fresh = {row.path: row for row in self._store.acquisitions(self.share.id)}
         changed: list[Acquisition] = []
+        taken: dict[str, tuple[Tracked, Acquisition]] = {}
         for path, looked in result.looks.items():
             before = self._known(path, fresh)
             if before is not None:
                 before.look_began_at = looked.began_at
             if looked.problem:
                 if before is not None and before.found.problem != looked.problem:
-                    before.found = replace(before.found, problem=looked.problem)
-                    changed.append(before.found)
+                    after = replace(before.found, problem=looked.problem)
+                    taken[path] = before, after
+                    changed.append(after)
                 continue
             if looked.seen is None:
                 continue
             if looked.seen.counted == 0:
                 result.missing.add(path)
                 continue
-            after = self._take(path, looked, looked.seen, before, running)
+            item = found.items.get(path)
+            parts = []
+            if before is None and item is not None:
+                parts = absorbed(path, item, (one.found for one in self._tracked.values()), found)
+            tracked, after = self._judgement.take(path, looked, looked.seen, before, item, parts)
+            tracked.listed, tracked.look_began_at = looked.listed, looked.began_at
+            taken[path] = tracked, after
             if before is None or after != before.found:
                 changed.append(after)
-            self._tracked[path].found = after
-            self._tracked[path].listed = looked.listed
-            self._tracked[path].look_began_at = looked.began_at
         gone = self._gone(found, result, fresh)
         if changed or gone:
             self.changes += 1
-            self._store.record(changed, gone, now)
+            self._store.record(changed, gone, self._clock.now())
+        # Only what is written down is known: a format that was asked may have found the share away.
+        for path, (tracked, after) in taken.items():
+            tracked.found = after
+            if after.id not in gone:
+                self._tracked[path] = tracked
 
     def _known(self, path: str, fresh: dict[str, Acquisition]) -> Tracked | None:
         tracked, row = self._tracked.get(path), fresh.get(path)
@@ -342,60 +371,8 @@ class ShareScanner:
             tracked = self._tracked[path] = self._restored(row, ScanMemory())
         elif tracked.found.id != row.id or tracked.found.override_at != row.override_at:
             tracked.found = row
+            tracked.said_at = self._judgement.said_at(row, tracked)
         return tracked
-
-    def _take(
-        self,
-        path: str,
-        looked: Looked,
-        seen: listing.Aggregate,
-        before: Tracked | None,
-        running: frozenset[str] | None,
-    ) -> Acquisition:
-        now, at, kind = self._clock.now(), looked.ended_at, looked.kind
-        look = Look(at, now, seen.fingerprint)
-        if before is None:
-            written = datetime.fromtimestamp(min(seen.newest_mtime_ns / 1e9, 4e9), UTC)
-            row = Acquisition(
-                id=str(uuid4()),
-                share=self.share.id,
-                path=path,
-                kind=kind,
-                first_seen_at=now,
-                person_then=person_at_first_sight(self._store.present(now), written),
-                file_count=0,
-                size_bytes=0,
-                last_change_at=now,
-                fingerprint=b"",
-                content=b"",
-            )
-            before = self._tracked[path] = Tracked(row)
-        rest = observe(before.rest, look)
-        if before.rest is None:
-            before.changed_at = at - max(0.0, now.timestamp() - seen.newest_mtime_ns / 1e9)
-        elif rest.fingerprint != before.rest.fingerprint:
-            before.changed_at = at
-        before.rest, before.looked_at, before.missed = rest, at, 0
-        row = before.found
-        said = Override(row.override) if row.override in set(Override) else Override.NONE
-        said_at = at - max(0.0, (now - row.override_at).total_seconds()) if row.override_at else None
-        # Two equal looks prove rest from the end of the first to the beginning of the second, no longer.
-        verdict = judge(rest, self.share.rule, looked.began_at, running, said, said_at)
-        unchanged = row.finished_at is not None and rest.fingerprint == row.fingerprint
-        # Finished stays finished until something changes or a person says "not yet".
-        finished_at = row.finished_at if unchanged else (now if verdict.finished else None)
-        return replace(
-            row,
-            kind=kind,
-            file_count=seen.file_count,
-            size_bytes=seen.size_bytes,
-            last_change_at=rest.changed_at_utc,
-            fingerprint=rest.fingerprint,
-            content=seen.content,
-            finished_at=finished_at,
-            holds=() if finished_at else verdict.holds,
-            problem="",
-        )
 
     def _gone(self, found: Found, result: PassResult, fresh: dict[str, Acquisition]) -> list[str]:
         """Gone is what two complete looks in a row did not find where it was."""
@@ -411,3 +388,11 @@ class ShareScanner:
                 gone.append(row.id)
                 self._tracked.pop(path, None)
         return gone
+
+
+def levels_of(share: WorkstationShare) -> int:
+    """Parts of a share path down to an acquisition; where files may be one at any depth, all of them."""
+    if share.rule.items == "files":
+        return DEEPEST
+    root = root_of(share)
+    return (root.count("/") + 1 if root else 0) + share.rule.depth

@@ -346,7 +346,7 @@ def test_done_now_seals_without_the_quiet_time(bench: Bench) -> None:
     sign_in(bench)
     bench.write("alice/run12/a.tif")
     card = bench.wait_for("run12", lambda card: "DoneNow" in card.actions, "it can be called finished")
-    assert card.witnesses[0].startswith("quiet 0:0")
+    assert card.witnesses[0].words.startswith("quiet 0:0")
     done(bench.engine.submit(commands.DoneNow(card.id)))
     finished = bench.wait_for("run12", lambda card: card.state is CardState.NEEDS_TARGET, "finished")
     done(bench.engine.submit(commands.NotYet(finished.id)))

@@ -280,9 +280,9 @@ def test_what_cannot_be_read_does_not_make_one_pass_after_the_other(scene: Scene
 
 
 def test_when_the_quiet_time_is_over_nobody_waits_for_the_next_pace(scene: Scene) -> None:
-    scene.new_scanner(Tiers(hot_seconds=70, today_seconds=600, full_seconds=9_000))
+    scene.new_scanner(Tiers(hot_seconds=50, today_seconds=600, full_seconds=9_000))
     scene.write("run1/a.tif")
-    scene.look(70)
+    scene.look(50)
     began = scene.clock.monotonic()
     while scene.store.acquisitions()[0].finished_at is None:
         scene.clock.pass_time(scene.scanner.next_due_in())

@@ -82,8 +82,9 @@ def test_rules_that_change_while_a_call_hangs_add_no_threads_and_the_lock_is_not
     looks: list[str] = []
 
     def marker(*_: object) -> int:
-        looks.append(threading.current_thread().name)
-        hang.wait(60)
+        if threading.current_thread().name.endswith("-hung"):
+            looks.append(threading.current_thread().name)
+            hang.wait(60)
         return 1
 
     monkeypatch.setattr(scanner_module.listing, "marker_present", marker)
@@ -93,7 +94,8 @@ def test_rules_that_change_while_a_call_hangs_add_no_threads_and_the_lock_is_not
 
     def runner(quiet_seconds: float) -> ShareRunner:
         made = ShareRunner(
-            workstation_share(quiet_seconds=quiet_seconds),
+            # A name of its own: threads that another test left behind look at another share.
+            workstation_share(quiet_seconds=quiet_seconds).model_copy(update={"id": "hung"}),
             share_top,
             store=store,
             platform=OwnPlatform(tmp_path),
@@ -116,7 +118,7 @@ def test_rules_that_change_while_a_call_hangs_add_no_threads_and_the_lock_is_not
         problem = current.status(current._kept()).problem
         assert problem is not None and problem.code == "share_stuck", "the next one knows it from the first"
     until(lambda: threading.active_count() <= before + 2, "the last one's two threads, and no more")
-    assert looks == ["ferry-scan-scope1"], "nobody else called the share that hangs"
+    assert looks == ["ferry-scan-hung"], "nobody else called the share that hangs"
     assert served == []
     hang.set()
     until(lambda: len(looks) > 2 and served, "the last one looks and serves when the call has returned")

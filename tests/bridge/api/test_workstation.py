@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from server_bridge.contract import Workstation
+from server_bridge.contract import Workstation, WorkstationStatus
 from server_bridge.errors import BadRequest
 from server_bridge.orders import workstations
 from server_bridge.orders.models import Workstation as Row
 from tests.bridge.api.conftest import Bridge, Desk
+from tests.bridge.bridge_site import make_site
 
 
 def test_a_new_workstation_waits_and_is_told_nothing(bridge: Bridge) -> None:
@@ -27,6 +30,22 @@ def test_an_approved_workstation_is_told_its_shares_and_rules(bridge: Bridge) ->
     assert (share.id, share.root, share.marker) == ("conf", "scope1/data", ".omero-ferry-share")
     assert "Thumbs.db" in share.ignore_patterns
     assert answer.contact == "the platform staff"
+
+
+def test_a_workstation_gets_its_own_rule_where_the_site_has_one(tmp_path: Path) -> None:
+    share = make_site(tmp_path).shares[0].model_dump()
+    share["rule"] = {
+        "template": "{user}/{acquisition}",
+        "workstations": {"scope-2": {"items": "files", "format_quiet_seconds": {"czi": 900}}},
+    }
+    site = make_site(tmp_path, shares=(share,))
+    rows = [
+        Row(id=name, name=name, status=WorkstationStatus.APPROVED, roots={"conf": name})
+        for name in ("scope-1", "scope-2")
+    ]
+    first, second = (workstations.answer(site, row).shares[0].rule for row in rows)
+    assert (first.items, first.levels, first.quiet_for("czi")) == ("folders", 2, 300)
+    assert (second.items, second.levels, second.quiet_for("czi")) == ("files", 2, 900)
 
 
 def test_registering_again_with_the_same_key_is_the_same_workstation(bridge: Bridge) -> None:
