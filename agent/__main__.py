@@ -20,6 +20,7 @@ from agent import explain
 from agent.core.engine import Engine
 from agent.core.errors import AgentError
 from agent.core.settings import AgentSettings, load
+from agent.core.workers import leave
 from agent.platform import Platform, select
 from agent.ui.application import FerryApplication, make_qt_application, preferences_at
 from agent.ui.desktop import Desktop
@@ -119,6 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ferry.start(show=chosen.show)
     status = app.exec()
     ferry.stop()
+    leave(status)
     return status
 
 

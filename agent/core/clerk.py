@@ -1,6 +1,7 @@
 """Keeps orders and acquisitions in step: what has to be ordered, opened, sealed, un-sealed or begun anew.
 
-:func:`decide` is pure and says what; :class:`Clerk` does it, with the share in its own thread.
+:func:`decide` is pure and says what; :class:`Clerk` does it. What lists the share is served per share, in a
+thread of that share: one that hangs keeps nobody else's orders waiting.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class Place:
 
 
 class Clerk:
-    """Runs :meth:`step` in one thread."""
+    """Runs :meth:`step` in one thread, and :meth:`serve` in one per share."""
 
     def __init__(
         self,
@@ -125,22 +126,33 @@ class Clerk:
         self._present_since: datetime | None = None
 
     def step(self) -> float:
-        """Go through all acquisitions once. Returns the seconds until the next time."""
+        """What needs no share: who is here, her "from now on", what ended. Returns the seconds until the next
+        time."""
         self._note_presence()
         entries = self._outbox.entries()
+        standing = self._standing()
         newest = newest_entries(entries)
         left_behind = self._left_behind(entries)
-        places = self._places()
-        standing = self._standing()
-        for found in self._machine.acquisitions():
-            entry = newest.get(found.id)
-            if entry is None and (waits := left_behind.get((found.share, found.path))) is not None:
-                entry = self._take_over(found, waits)
-            if entry is None:
-                self._apply_standing(found, standing)
+        for found in self._machine.acquisitions() if standing or left_behind else ():
+            if found.id in newest:
                 continue
-            place = places.get(found.share)
-            if place is None or found.problem:
+            waits = left_behind.get((found.share, found.path))
+            if waits is not None and self._take_over(found, waits) is not None:
+                continue
+            if standing is not None:
+                self._apply_standing(found, standing)
+        self._prune(entries)
+        return REST_SECONDS
+
+    def serve(self, share: str) -> float:
+        """Bring one share's orders on. Returns the seconds until the next time."""
+        newest = newest_entries(self._outbox.entries())
+        place = self._places().get(share)
+        if place is None or not newest:
+            return REST_SECONDS
+        for found in self._machine.acquisitions(share):
+            entry = newest.get(found.id)
+            if entry is None or found.problem:
                 continue
             try:
                 self._serve(found, entry, place)
@@ -151,7 +163,6 @@ class Clerk:
                 break
             except manifests.NotOrderable as error:
                 self._outbox.set_state(entry.id, EntryState.REFUSED, error.reason())
-        self._prune(entries)
         return REST_SECONDS
 
     def _note_presence(self) -> None:
@@ -172,9 +183,7 @@ class Clerk:
         standing = self._outbox.standing(session.person.username) if session else None
         return (session.person.username, *standing) if session and standing else None
 
-    def _apply_standing(self, found: Acquisition, standing: tuple[str, Target, datetime] | None) -> None:
-        if standing is None:
-            return
+    def _apply_standing(self, found: Acquisition, standing: tuple[str, Target, datetime]) -> None:
         me, target, since = standing
         takes = claims.takes_standing_target(found, me, has_order=False, since=since)
         if takes and not self._has_bridge_order(found):

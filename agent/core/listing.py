@@ -7,7 +7,6 @@ of ours could make the microscope's own open fail.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
@@ -240,30 +239,22 @@ def digest_of(seen: FileSeen) -> bytes:
     return f"{seen.path}\0{seen.size_bytes}\0{seen.mtime_ns}\n".encode("utf-8", "surrogateescape")
 
 
-def aggregate(files: Iterator[FileSeen], ignore: tuple[str, ...] = ()) -> Aggregate:
-    """Fold files into an aggregate, keeping none of them."""
-    fingerprint, content = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
-    count = size = newest = counted = 0
-    for seen in files:
-        line = digest_of(seen)
-        content.update(line)
-        count += 1
-        size += seen.size_bytes
-        if not matches(seen.path.rsplit("/", 1)[-1], ignore):
-            fingerprint.update(line)
-            counted += 1
-            newest = max(newest, seen.mtime_ns)
-    return Aggregate(count, size, newest, fingerprint.digest(), content.digest(), counted)
+def is_ignored(path: str, ignore: tuple[str, ...]) -> bool:
+    """Whether a file counts as no sign of life: its name matches one of the patterns."""
+    return matches(path.rpartition("/")[2], ignore)
 
 
-def marker_present(top: Path, marker: str) -> None:
+def marker_present(top: Path, marker: str) -> int:
     """Make sure that the share is there.
+
+    Returns:
+        The device that the marker lies on: another number is another volume, or the same one mounted anew.
 
     Raises:
         ShareAway: where its marker file is not: an unmounted folder is an outage, never an empty share.
     """
     try:
-        (top / marker).stat()
+        return (top / marker).stat().st_dev
     except OSError as error:
         raise ShareAway(
             f"{top}: the marker file {marker} is not there ({error.strerror or error}).",

@@ -117,6 +117,15 @@ class MachineStore:
         )
         return [_acquisition(row) for row in rows]
 
+    def said(self, share: str) -> dict[str, datetime | None]:
+        """Place → when a person last said something about what is there, in whichever session."""
+        rows = self._database.connection().execute(
+            "SELECT path, override_at FROM acquisitions"
+            " WHERE gone_at IS NULL AND share = ? AND override_at IS NOT NULL",
+            (share,),
+        )
+        return {row["path"]: from_text(row["override_at"]) for row in rows}
+
     def acquisition(self, acquisition_id: str) -> Acquisition | None:
         """One acquisition, also one that is gone."""
         row = (

@@ -158,6 +158,8 @@ def _shares(world: World) -> tuple[ShareSnapshot, ...]:
                 free_bytes=status.free_bytes,
                 total_bytes=status.total_bytes,
                 full_in_seconds=status.full_in_seconds,
+                hints=status.hints,
+                waiting=status.waiting,
             )
         )
     return tuple(found)

@@ -136,6 +136,10 @@ class ShareSnapshot:
     free_bytes: int | None = None
     total_bytes: int | None = None
     full_in_seconds: float | None = None
+    hints: str = ""
+    """Whether the system tells about changes, in words: for details and diagnostics, never an alarm."""
+    waiting: int = 0
+    """Acquisitions that the look at everything, which is under way, has still to come to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,8 @@ class BridgeStub:
     cursor: int = 0
     database: str = ""
     session_seconds: float = 3600.0
+    longest_wait: float = 1.0
+    """Of the feed's waiting poll, in seconds; short so that tests end soon."""
     workstation_key: str = ""
     now: Callable[[], datetime] = utc_now
     """Its clock; a test with time of its own brings that."""
@@ -276,7 +278,7 @@ class BridgeStub:
         return {"items": [one]}
 
     def _feed(self, query: dict[str, str]) -> Json:
-        after, deadline = int(query["after"]), time.monotonic() + min(float(query["wait"]), 1.0)
+        after, deadline = int(query["after"]), time.monotonic() + min(float(query["wait"]), self.longest_wait)
         after = after if after <= self.cursor else 0
         while self.cursor <= after and (left := deadline - time.monotonic()) > 0:
             self._lock.wait(left)

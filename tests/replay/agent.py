@@ -172,6 +172,7 @@ class ReplayAgent:
             self.passes += 1
             self._hear()
             self.clerk.step()
+            self.clerk.serve(self._share.id)
         if self._clock.monotonic() >= self._send_at:
             self._send_at = self._clock.monotonic() + self._sender.step()
 
