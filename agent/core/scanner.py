@@ -164,7 +164,7 @@ class ShareScanner:
         if tier is None:
             return False
         # Set before the pass: a share that is away is asked again at the tier's own pace.
-        self._last |= {narrower: now for narrower in list(Tier)[: list(Tier).index(tier) + 1]}
+        self._last |= dict.fromkeys(list(Tier)[: list(Tier).index(tier) + 1], now)
         try:
             self._pass(tier)
         except ShareAway:
