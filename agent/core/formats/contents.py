@@ -7,6 +7,7 @@ What they cannot judge they say they do not know, and quiet time decides alone.
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -240,7 +241,9 @@ def czi_header(file: Peek) -> Said:
             continue  # only the first file of several has metadata
         if at <= 0:
             return waits(f"{file.name}: the {name[6:].decode().lower()} is not written yet")
-        if not file.at(at, 16).startswith(name):
+        segment = file.at(at, 32)
+        used = int.from_bytes(segment[24:32], "little")
+        if not segment.startswith(name) or at + 32 + used > file.size_bytes:
             return waits(f"{file.name} ends before its {name[6:].decode().lower()}")
     return fine(f"{file.name} has its directory and metadata")
 
@@ -274,14 +277,16 @@ def lif_blocks(file: Peek) -> Said:
         return unknown(f"{file.name} is no LIF")
     (size,) = struct.unpack("<i", head[4:8])
     at = 8 + size
+    named = len(_LIF_BLOCK.findall(file.at(13, size - 5).decode("utf-16-le", "replace")))
+    filled = 0
     for count in range(MOST_STEPS):
         if at == file.size_bytes:
-            return fine(f"{file.name} is whole: {count} blocks")
+            return _lif_counted(file, filled, named)
         if at > file.size_bytes:
             return waits(f"{file.name} is shorter than its block {count} says")
         block = file.at(at, 22)
         if not block.strip(b"\0") and count:
-            return fine(f"{file.name} is whole: {count} blocks")  # newer ones are filled up with zeros
+            return _lif_counted(file, filled, named)  # newer ones are filled up with zeros
         if len(block) < 14 or block[:4] != b"\x70\0\0\0" or block[8] != 0x2A:
             return waits(f"{file.name}: block {count + 1} is not written to the end")
         (description,) = struct.unpack("<i", block[4:8])
@@ -294,7 +299,18 @@ def lif_blocks(file: Peek) -> Said:
         if description < 0 or length < 0:
             return unknown(f"{file.name}: block {count + 1} is of an unknown kind")
         at += 8 + description + length
+        filled += length > 0
     return unknown(f"{file.name} has more than {MOST_STEPS} blocks")
+
+
+_LIF_BLOCK = re.compile(r'<Memory\b(?=[^>]*\bMemoryBlockID=)[^>]*\bSize="[1-9]')
+"""A block with something in it; folders of a project have empty ones."""
+
+
+def _lif_counted(file: Peek, blocks: int, named: int) -> Said:
+    if blocks < named:
+        return waits(f"{file.name} names {named} blocks, {blocks} are there")
+    return fine(f"{file.name} is whole: {blocks} blocks")
 
 
 def hdf5_end(file: Peek) -> Said:

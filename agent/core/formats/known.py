@@ -45,7 +45,7 @@ KNOWN: tuple[FormatRule, ...] = (
             Check(
                 kind=CheckKind.NAMED_FILES,
                 files=("index.idx.xml", "index.ref.xml", "index.xml"),
-                names=r"<URL>\s*([^<]+?)\s*</URL>",
+                names=r"<URL\b[^>]*>\s*([^<]+?)\s*</URL>",
                 images=TIFFS,
                 required=True,
             ),
@@ -190,8 +190,8 @@ KNOWN: tuple[FormatRule, ...] = (
         checks=(Check(kind=CheckKind.LIF_BLOCKS, files=("*.lif",)),),
         source=(
             "LIFReader: a block of XML (0x70), then memory blocks (0x70, 0x2A) that follow one another to "
-            "the end of the file. .lifext beside it: documentation of the library liffile (written by LAS "
-            "X)."
+            "the end of the file. The XML names each by MemoryBlockID (libraries liffile, readlif). .lifext "
+            "beside it: documentation of liffile (written by LAS X)."
         ),
     ),
     FormatRule(

@@ -134,7 +134,7 @@ class _Asked:
         try:
             with Peek(self._top / seen.path, name) as peek:
                 said = look(peek)
-        except (ChangedMeanwhile, FileNotFoundError):
+        except (ChangedMeanwhile, FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return waits(f"{name} changed while it was looked at")
         except TooMuch:
             return unknown(f"{name} is too large to be looked at")
@@ -164,9 +164,11 @@ class _Asked:
                 wanted = {name for name in wanted if listing.matches(name, check.images)}
             if not wanted:
                 return unknown(f"{title} names no files")
-            there = len(self._present(folder, wanted))
-            words = f"{title} names {len(wanted)} images, {there} are there"
-            return fine(words) if there == len(wanted) else waits(words)
+            there = self._present(folder, wanted)
+            words = f"{title} names {len(wanted)} images, {len(there)} are there"
+            if len(there) == len(wanted):
+                return fine(words)
+            return waits(words + self._beside(seen, wanted - there))
 
         del base
         return self._text(seen, judge)
@@ -179,6 +181,13 @@ class _Asked:
             if found:
                 return found
         return {name for name in wanted if name.rpartition("/")[2] in self._survey.last_names}
+
+    def _beside(self, seen: FileSeen, missing: set[str]) -> str:
+        """Whether what is missing lies beside the index and belongs to something else, by its name."""
+        folder = self._top / seen.path.rpartition("/")[0]
+        names = {entry.name.casefold() for entry in listing.entries_of(folder)}
+        beside = len(missing & names)
+        return f"; {beside} lie beside it and are cards of their own" if beside else ""
 
     def _closing_tag(self, base: Base, check: Check, seen: FileSeen) -> Said:
         del base

@@ -64,7 +64,8 @@ def nd2(*, closed: bool = True) -> bytes:
 
 def lif(blocks: int = 2, *, fill: int = 0) -> bytes:
     """A LIF: the XML block, then memory blocks."""
-    xml = "<LMSDataContainerHeader/>".encode("utf-16-le")
+    memory = "".join(f'<Memory Size="256" MemoryBlockID="MemBlock_{number}"/>' for number in range(blocks))
+    xml = f"<LMSDataContainerHeader>{memory}</LMSDataContainerHeader>".encode("utf-16-le")
     data = struct.pack("<iiBi", 0x70, 5 + len(xml), 0x2A, len(xml) // 2) + xml
     for number in range(blocks):
         name = f"MemBlock_{number}".encode("utf-16-le")
