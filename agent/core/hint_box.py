@@ -11,6 +11,10 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from agent.core.acquisition import root_of
+from agent.core.discovery import DEEPEST
+from server_bridge.contract import WorkstationShare
+
 PLACES_KEPT = 1_000
 
 
@@ -122,3 +126,11 @@ class HintBox:
             if full:
                 self._everything = False
             return Hints.of(places, everything=everything, asked=asked)
+
+
+def levels_of(share: WorkstationShare) -> int:
+    """Parts of a share path down to an acquisition; where files may be one at any depth, all of them."""
+    if share.rule.items == "files":
+        return DEEPEST
+    root = root_of(share)
+    return (root.count("/") + 1 if root else 0) + share.rule.levels

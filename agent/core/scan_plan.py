@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from agent.core.acquisition import Acquisition
+from agent.core.discovery import Known
 from agent.core.hint_box import Hints
 from agent.core.settle import Override, Rest
 from agent.core.testimony import Asked
@@ -131,6 +132,23 @@ def pressing_places(tier: Tier, tracked: Mapping[str, Tracked], now: float, quie
         for path, one in tracked.items()
         if one.is_ripe(now, quiet_seconds) or (hot and (one.is_hot(now) or one.is_young()))
     )
+
+
+def known_places(tracked: Mapping[str, Tracked], ordered: Collection[str]) -> dict[str, Known]:
+    """What discovery has to respect: the finished and the ordered keep what they are.
+
+    Args:
+        ordered: Ids of acquisitions that somebody ordered.
+    """
+    return {
+        path: Known(
+            one.found.kind,
+            one.found.members,
+            one.found.format,
+            one.found.finished_at is not None or one.found.id in ordered,
+        )
+        for path, one in tracked.items()
+    }
 
 
 def next_ripe_at(tracked: Mapping[str, Tracked], quiet_seconds: float) -> float:

@@ -20,10 +20,10 @@ from pathlib import Path
 from agent.core import listing
 from agent.core.acquisition import Acquisition, ignored_names, root_of
 from agent.core.clock import Clock
-from agent.core.discovery import DEEPEST, Found, Known, absorbed, discover, is_missing
+from agent.core.discovery import Found, absorbed, discover, is_missing
 from agent.core.errors import ShareAway
 from agent.core.fold import Fold, Looked, OpenLook, OpenLooks, PassResult, Target
-from agent.core.hint_box import HintBox, Hints
+from agent.core.hint_box import HintBox, Hints, levels_of
 from agent.core.judgement import Judgement
 from agent.core.machine_store import MachineStore
 from agent.core.scan_budget import ScanBudget
@@ -34,6 +34,7 @@ from agent.core.scan_plan import (
     Tiers,
     Tracked,
     in_order,
+    known_places,
     next_ripe_at,
     pressing_places,
 )
@@ -201,7 +202,7 @@ class ShareScanner:
         found = discover(
             self._top,
             self.share,
-            known=self._known_places(),
+            known=known_places(self._tracked, self._store.ordered(self.share.id)),
             wanted=lambda folder: self._folder_due(folder, tier, hints, pressing),
             beat=self._beat,
         )
@@ -223,19 +224,6 @@ class ShareScanner:
             self.volume = device
         if self._clock.monotonic() - self._saved_at >= SAVE_SECONDS:
             self.remember()
-
-    def _known_places(self) -> dict[str, Known]:
-        """What discovery has to respect: the finished and the ordered keep what they are."""
-        ordered = self._store.ordered(self.share.id)
-        return {
-            path: Known(
-                tracked.found.kind,
-                tracked.found.members,
-                tracked.found.format,
-                tracked.found.finished_at is not None or tracked.found.id in ordered,
-            )
-            for path, tracked in self._tracked.items()
-        }
 
     def _folder_due(self, folder: str, tier: Tier, hints: Hints, pressing: Hints) -> bool:
         """In the narrow tiers only folders are listed in which something moved lately, or new ones."""
@@ -277,9 +265,9 @@ class ShareScanner:
                 looked = self._look(path, self._item(path, kind, found), tracked, ignore)
             except listing.Gone:
                 result.missing.add(path)
-            except listing.Unreadable as error:
+            except (listing.Unreadable, ShareAway) as error:
                 now = self._clock.monotonic()
-                result.looks[path] = Looked(kind, None, now, now, str(error))
+                result.looks[path] = Looked(kind, None, now, now, self._trouble(error))
             else:
                 if looked is None:
                     continue  # its budget is used up; it goes on in the next pass
@@ -289,6 +277,17 @@ class ShareScanner:
             self._full_waits.pop(path, None)
             self._waited.discard(path)
         return result
+
+    def _trouble(self, error: listing.Unreadable | ShareAway) -> str:
+        """What is wrong with one acquisition: a file that gives an error must not keep all others waiting.
+
+        Raises:
+            ShareAway: where it is the share that does not answer.
+        """
+        if isinstance(error, listing.Unreadable):
+            return str(error)
+        self._marker()
+        return f"part of it gives an error: {error.detail}"
 
     def _item(self, path: str, kind: AcquisitionKind, found: Found) -> Target:
         """What it is and a group's patterns: as discovery saw them now, else as they are known."""
@@ -339,26 +338,14 @@ class ShareScanner:
             before = self._known(path, fresh)
             if before is not None:
                 before.look_began_at = looked.began_at
-            if looked.problem:
-                if before is not None and before.found.problem != looked.problem:
-                    after = replace(before.found, problem=looked.problem)
-                    taken[path] = before, after
-                    changed.append(after)
-                continue
-            if looked.seen is None:
-                continue
-            if looked.seen.counted == 0:
+            if looked.seen is not None and looked.seen.counted == 0:
                 result.missing.add(path)
                 continue
-            item = found.items.get(path)
-            parts = []
-            if before is None and item is not None:
-                parts = absorbed(path, item, (one.found for one in self._tracked.values()), found)
-            tracked, after = self._judgement.take(path, looked, looked.seen, before, item, parts)
-            tracked.listed, tracked.look_began_at = looked.listed, looked.began_at
-            taken[path] = tracked, after
-            if before is None or after != before.found:
-                changed.append(after)
+            judged = self._judge(path, looked, before, found)
+            if judged is not None:
+                taken[path] = judged
+                if before is None or judged[1] != before.found:
+                    changed.append(judged[1])
         gone = self._gone(found, result, fresh)
         if changed or gone:
             self.changes += 1
@@ -368,6 +355,26 @@ class ShareScanner:
             tracked.found = after
             if after.id not in gone:
                 self._tracked[path] = tracked
+
+    def _judge(
+        self, path: str, looked: Looked, before: Tracked | None, found: Found
+    ) -> tuple[Tracked, Acquisition] | None:
+        """What a look means; None where it means nothing new."""
+        item, problem = found.items.get(path), looked.problem
+        parts = []
+        if before is None and item is not None:
+            parts = absorbed(path, item, (one.found for one in self._tracked.values()), found)
+        if looked.seen is not None:
+            try:
+                tracked, after = self._judgement.take(path, looked, looked.seen, before, item, parts)
+            except ShareAway as error:
+                problem = self._trouble(error)
+            else:
+                tracked.listed, tracked.look_began_at = looked.listed, looked.began_at
+                return tracked, after
+        if not problem or before is None:
+            return None
+        return before, replace(before.found, problem=problem)
 
     def _known(self, path: str, fresh: dict[str, Acquisition]) -> Tracked | None:
         tracked, row = self._tracked.get(path), fresh.get(path)
@@ -395,11 +402,3 @@ class ShareScanner:
                 gone.append(row.id)
                 self._tracked.pop(path, None)
         return gone
-
-
-def levels_of(share: WorkstationShare) -> int:
-    """Parts of a share path down to an acquisition; where files may be one at any depth, all of them."""
-    if share.rule.items == "files":
-        return DEEPEST
-    root = root_of(share)
-    return (root.count("/") + 1 if root else 0) + share.rule.levels

@@ -83,7 +83,7 @@ def many(place: Mounted, folder: str) -> None:
     for part in range(20):
         (place.data / folder / f"position{part}").mkdir(parents=True)
         for number in range(MANY // 20):
-            (place.data / folder / f"position{part}" / f"plane{number}.tif").touch()
+            (place.data / folder / f"position{part}" / f"plane{number}.tif").write_bytes(b"x")
 
 
 def test_a_volume_that_goes_in_mid_pass_is_an_outage_and_comes_back_whole(place: Mounted) -> None:

@@ -288,3 +288,44 @@ def test_when_the_quiet_time_is_over_nobody_waits_for_the_next_pace(scene: Scene
         scene.clock.pass_time(scene.scanner.next_due_in())
         scene.scanner.run_due()
     assert 300 <= scene.clock.monotonic() - began <= 301
+
+
+def test_one_file_that_gives_an_error_does_not_keep_the_share_from_being_looked_at(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A damaged file, one that a virus scanner holds: the share itself answers."""
+    scene.write("bad/a.tif")
+    scene.write("good/a.tif")
+    before = scene.look()
+    real = listing.walk
+
+    def walk(top: Path, path: str, **how: object) -> Iterator[listing.FileSeen]:
+        if path == "bad":
+            raise listing.away(OSError(5, "Input/output error"))
+        yield from real(top, path, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(listing, "walk", walk)
+    scene.write("new/a.tif")
+    after = scene.look(60)
+    assert set(after) == {"bad", "good", "new"}
+    assert "Input/output error" in after["bad"].problem and after["bad"].id == before["bad"].id
+    assert scene.rest()["bad"].finished_at is None
+    monkeypatch.undo()
+    assert scene.look(60)["bad"].problem == ""
+
+
+def test_an_error_while_the_share_is_away_is_the_shares(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.write("run1/a.tif")
+    before = scene.look()
+
+    def walk(top: Path, path: str, **how: object) -> Iterator[listing.FileSeen]:
+        (top / MARKER).unlink(missing_ok=True)
+        raise listing.away(OSError(5, "Input/output error"))
+        yield
+
+    monkeypatch.setattr(listing, "walk", walk)
+    with pytest.raises(ShareAway):
+        scene.look(7)
+    assert {row.path: row for row in scene.store.acquisitions()} == before
