@@ -191,10 +191,11 @@ class Clerk:
 
     def _left_behind(self, entries: list[Entry]) -> dict[tuple[str, str], Entry]:
         """Place → an order that still waits there for data, though what it was made for is gone."""
-        there = {found.id for found in self._machine.acquisitions()}
+        open_ones = [entry for entry in entries if entry.state in (EntryState.NEW, EntryState.ACCEPTED)]
+        there = {found.id for found in self._machine.acquisitions()} if open_ones else set()
         found = {}
-        for entry in entries:
-            if entry.acquisition in there or entry.state not in (EntryState.NEW, EntryState.ACCEPTED):
+        for entry in open_ones:
+            if entry.acquisition in there:
                 continue
             state = self._machine.order(str(entry.id))
             if state is None or state.stage in BEFORE_IMPORT:
