@@ -309,6 +309,7 @@ class UnorderedAcquisition(MayBeGroup):
 class QuietSuggestion(Request):
     """Acquisitions of a format paused longer than the rule's quiet time likes, and went on."""
 
+    share: ShareId
     format: str
     """A file's suffix, ``folder``, or a format's id."""
     longest_pause_seconds: Annotated[float, Field(ge=0)]
@@ -324,13 +325,14 @@ class ShareHeartbeat(Request):
     acquiring: bool = False
     free_bytes: int | None = None
     total_bytes: int | None = None
-    quiet_suggestions: tuple[QuietSuggestion, ...] = ()
 
 
 class Heartbeat(Request):
     agent_version: str = ""
     shares: tuple[ShareHeartbeat, ...] = ()
     unordered: tuple[UnorderedAcquisition, ...] = ()
+    quiet_suggestions: tuple[QuietSuggestion, ...] = ()
+    """Where pauses of the past ask for more than the rule gives."""
 
 
 class HeartbeatAnswer(Answer):

@@ -26,7 +26,7 @@ from agent.core.command_desk import CommandDesk
 from agent.core.commands import Command
 from agent.core.errors import AgentError, BridgeAway, BridgeRefused, SettingsError
 from agent.core.feed_poller import FeedPoller
-from agent.core.machine_store import MachineStore
+from agent.core.machine_store import PAUSES_KEPT, MachineStore
 from agent.core.outbox import Outbox
 from agent.core.scanner import Tiers
 from agent.core.sender import Sender
@@ -410,6 +410,7 @@ class Engine:
             self._machine.acquisitions(),
             {entry.acquisition for entry in self._outbox.entries()},
             {(one.share, one.path, one.members) for one in self._machine.orders(now - ORDERS_KEPT)},
+            {share: self._machine.pauses(share, now - PAUSES_KEPT) for share in self._places()},
         )
 
     def _bridge_snapshot(self, workstation: Workstation | None) -> BridgeSnapshot:

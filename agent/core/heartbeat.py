@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from agent.core.acquisition import Acquisition
+from agent.core.pauses import Longest, suggestions
 from agent.core.share_watch import ShareStatus, acquiring
 from server_bridge.contract import Heartbeat, ShareHeartbeat, UnorderedAcquisition, WorkstationShare
 
@@ -20,12 +21,14 @@ def beat(
     found: Sequence[Acquisition],
     ordered_ids: Collection[str],
     ordered_places: Collection[tuple[str, str, tuple[str, ...]]],
+    pauses: Mapping[str, Sequence[Longest]] | None = None,
 ) -> Heartbeat:
     """Make a heartbeat.
 
     Args:
         ordered_ids: Acquisitions that the outbox has an order for.
         ordered_places: Share, path and members of what the bridge has orders for.
+        pauses: By share id: the longest pauses of acquisitions that went on.
     """
     told = []
     for share in shares:
@@ -53,4 +56,12 @@ def beat(
         for row in found
         if row.id not in ordered_ids and (row.share, row.path, row.members) not in ordered_places
     ]
-    return Heartbeat(agent_version=version, shares=tuple(told), unordered=tuple(unordered[:MOST_UNORDERED]))
+    suggested = [
+        one for share in shares for one in suggestions(share.id, share.rule, (pauses or {}).get(share.id, ()))
+    ]
+    return Heartbeat(
+        agent_version=version,
+        shares=tuple(told),
+        unordered=tuple(unordered[:MOST_UNORDERED]),
+        quiet_suggestions=tuple(suggested),
+    )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from agent.core.acquisition import Acquisition
-from server_bridge.contract import AcquisitionKind, QuietSuggestion
+from server_bridge.contract import AcquisitionKind, AcquisitionRule, QuietSuggestion
 
 MARGIN = 1.25
 """How much longer than the longest pause the suggested quiet time is."""
@@ -57,14 +57,15 @@ def learned_seconds(quiet_seconds: float, longest_pause_seconds: float) -> float
     return max(quiet_seconds, min(wanted, USED_UP_TO * quiet_seconds))
 
 
-def suggestions(quiet_seconds: float, longest: Iterable[Longest]) -> tuple[QuietSuggestion, ...]:
+def suggestions(share: str, rule: AcquisitionRule, longest: Iterable[Longest]) -> tuple[QuietSuggestion, ...]:
     """What staff should know: formats whose pauses ask for more than the rule gives."""
     found = []
     for one in longest:
-        wanted = suggested_seconds(one.seconds)
+        wanted, quiet_seconds = suggested_seconds(one.seconds), rule.quiet_for(one.format)
         if wanted > quiet_seconds:
             found.append(
                 QuietSuggestion(
+                    share=share,
                     format=one.format,
                     longest_pause_seconds=round(one.seconds, 1),
                     acquisitions=one.acquisitions,

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from server_bridge.config import load_site
 from server_bridge.context import open_store
 from server_bridge.errors import BadRequest
+from server_bridge.operations import quiet_suggestions
 from server_bridge.operations.terminal import (
     JsonOption,
     SiteOption,
@@ -68,6 +69,8 @@ def workstations(site: SiteOption, as_json: JsonOption = False) -> None:
                 ),
             )
         )
+        for line in quiet_suggestions.lines_of(rows):
+            say(line)
 
 
 def parse_roots(given: list[str]) -> dict[str, str]:

@@ -151,8 +151,10 @@ class ReplayAgent:
             self.clerk.order(found, TARGET)
 
     def say(self, path: str, override: Override) -> None:
-        """ "Done now" or "not yet"."""
-        found = next(row for row in self.machine.acquisitions() if row.path == path)
+        """ "Done now" or "not yet", if there is a card to say it of."""
+        found = next((row for row in self.machine.acquisitions() if row.path == path), None)
+        if found is None:
+            return
         self.machine.override(found.id, override, self._clock.now())
         self.scanner.hint(path)
 

@@ -69,6 +69,8 @@ class ReplayBridge:
     disk: Disk
     clock: ReplayClock
     ignore: tuple[str, ...]
+    queue_seconds: float = 0.0
+    """How long a sealed order waits for its turn."""
     seals: list[Seal] = field(default_factory=list)
     imports: list[Import] = field(default_factory=list)
     agent_unseals: list[tuple[float, str]] = field(default_factory=list)
@@ -92,7 +94,9 @@ class ReplayBridge:
         """Seconds until it does something; infinite where it waits."""
         now = self.clock.seconds
         due = [
-            attempt.sealed_at + (LOOK_SECONDS, PULL_SECONDS, IMPORT_SECONDS)[_stations(attempt)]
+            attempt.sealed_at
+            + self.queue_seconds
+            + (LOOK_SECONDS, PULL_SECONDS, IMPORT_SECONDS)[_stations(attempt)]
             for attempt in self._attempts.values()
         ]
         due += list(self._importing.values())
@@ -104,7 +108,7 @@ class ReplayBridge:
             self._take_up(order_id)
         now = self.clock.seconds
         for attempt in list(self._attempts.values()):
-            since = now - attempt.sealed_at
+            since = now - attempt.sealed_at - self.queue_seconds
             if attempt.baseline is None and since >= LOOK_SECONDS:
                 self._first_look(attempt)
             if attempt.baseline is not None and attempt.pulled is None and since >= PULL_SECONDS:
@@ -157,7 +161,8 @@ class ReplayBridge:
         self.imports.append(
             Import(self.clock.seconds, attempt.sealed_at, attempt.order_id, attempt.path, attempt.pulled)
         )
-        self._importing[attempt.order_id] = attempt.sealed_at + PROVEN_SECONDS
+        now = self.clock.seconds
+        self._importing[attempt.order_id] = now + PROVEN_SECONDS - IMPORT_SECONDS
         self.stub.change(attempt.order_id, stage="importing", condition="running")
 
     def _doubt(self, attempt: Attempt) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.core import heartbeat
 from agent.core.machine_store import MachineStore
 from agent.core.pauses import (
     USED_UP_TO,
@@ -20,9 +21,9 @@ from agent.core.pauses import (
     suggested_seconds,
     suggestions,
 )
-from server_bridge.contract import AcquisitionKind
-from tests.agent.conftest import FakeClock
-from tests.agent.core.test_cards import FOUND
+from server_bridge.contract import AcquisitionKind, AcquisitionRule
+from tests.agent.conftest import FakeClock, workstation_share
+from tests.agent.core.test_cards import FOUND, NOW
 
 
 @given(quiet=st.floats(min_value=1, max_value=86_400), pause=st.floats(min_value=0, max_value=7 * 86_400))
@@ -60,8 +61,17 @@ def test_pauses_are_learned_per_kind_of_data(
 
 
 def test_staff_are_told_only_where_the_rule_gives_too_little() -> None:
-    told = suggestions(600, [Longest(".czi", 540, 3), Longest(".lif", 100, 9)])
-    assert [(one.format, one.suggested_seconds, one.acquisitions) for one in told] == [(".czi", 720, 3)]
+    rule = AcquisitionRule(quiet_seconds=600, format_quiet_seconds={"nd2": 7200})
+    longest = [Longest("czi", 540, 3), Longest("lif", 100, 9), Longest("nd2", 4000, 1)]
+    told = suggestions("scope1", rule, longest)
+    assert [(one.format, one.suggested_seconds, one.acquisitions) for one in told] == [("czi", 720, 3)]
+
+
+def test_the_heartbeat_carries_what_was_learned() -> None:
+    share = workstation_share()
+    beat = heartbeat.beat("1", NOW, [share], {}, [], set(), set(), {"scope1": [Longest("czi", 4 * 3600, 2)]})
+    (one,) = beat.quiet_suggestions
+    assert (one.share, one.suggested_seconds, one.used_seconds) == ("scope1", 18000, 1200)
 
 
 def test_the_longest_pause_of_each_acquisition_is_kept_per_share_and_format(
