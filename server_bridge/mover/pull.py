@@ -72,8 +72,8 @@ def pull(
     ``on_file`` is called once for each file confirmed by this call, ``on_progress(bytes, files)`` a few
     times a second and at the end, both under one lock and with counters that only grow. ``stop_event`` ends
     the transfer within a second; what arrived stays and is resumed. ``room`` is shared by all pulls onto one
-    disk. ``pace`` is the rate of the whole pull, which its processes share and which may change while they run.
-    Defaults beside the staging directory:
+    disk. ``pace`` is the rate of the whole pull: its processes share it, and it may change while they
+    run. Defaults beside the staging directory:
     ``.ferry/<name>.lock``, ``.ferry/`` for lists, ``.ferry/<name>.unlisted`` (all on staging's own file
     system).
 

@@ -111,7 +111,9 @@ def beat_of(row: Workstation) -> Beat | None:
 def acquiring(beats: Iterable[Beat], share: str, now: datetime, lease_seconds: float) -> tuple[str, ...]:
     """Names of the workstations that acquire onto a share; any of them is enough."""
     return tuple(
-        sorted(beat.workstation for beat in beats if share in beat.acquiring and beat.holds(now, lease_seconds))
+        sorted(
+            beat.workstation for beat in beats if share in beat.acquiring and beat.holds(now, lease_seconds)
+        )
     )
 
 

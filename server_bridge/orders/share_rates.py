@@ -70,7 +70,7 @@ def rate_of(site: SiteConfig, share: ShareConfig, beats: Iterable[Beat], now: da
 
 
 def slowed_text(names: tuple[str, ...]) -> str:
-    """"Slowed: Confocal SP8 is acquiring"."""
+    """ "Slowed: Confocal SP8 is acquiring"."""
     if len(names) == 1:
         return f"Slowed: {names[0]} is acquiring"
     if len(names) <= _NAMED:

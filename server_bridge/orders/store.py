@@ -37,7 +37,11 @@ def _of_workstation(paused: Paused) -> ColumnElement[bool]:
     """As :meth:`Paused.covers` says it, for the database."""
     below = [
         (Order.share == share)
-        & ((Order.path == root) | Order.path.startswith(f"{root}/", autoescape=True) if root != "." else true())
+        & (
+            (Order.path == root) | Order.path.startswith(f"{root}/", autoescape=True)
+            if root != "."
+            else true()
+        )
         for share, root in sorted(paused.roots.items())
     ]
     nobodys = Order.workstation_id.is_(None) & or_(false(), *below)

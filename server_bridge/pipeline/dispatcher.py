@@ -219,9 +219,7 @@ class Dispatcher:
             without=without,
         )
         if not due and not gate.is_shut(now):
-            due = self._store.due(
-                now, lane.among, most, lane.share, unsealed=lane.unsealed, without=without
-            )
+            due = self._store.due(now, lane.among, most, lane.share, unsealed=lane.unsealed, without=without)
         # Another one than last time, where there is one: that one may have failed by itself.
         able = [order for order in due if order.id not in busy]
         chosen = sorted(able, key=lambda order: order.id == gate.failed[-1])[:1]

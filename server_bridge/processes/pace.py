@@ -25,11 +25,11 @@ from typing import Protocol
 from server_bridge.processes.run_lock import group_members
 
 SLICE_SECONDS = 0.02
-"""How long a paced group runs between two looks at what it has read."""
+_SHORTEST_SLICE_SECONDS = 0.002
+"""How long a paced group runs between two looks at what it has read: the faster the link, the shorter."""
 BURST_SECONDS = 0.1
 """So much of the rate may be saved up while nothing comes: the average then stays the rate."""
 _ASK_SECONDS = 0.5
-_MEMBERS_SECONDS = 1.0
 _LONGEST_HOLD_SECONDS = 20.0
 """Far below rsync's time limit on the other side (60 s); what is still owed then is owed further on."""
 _LONGEST_WAIT_SECONDS = 0.1
@@ -60,11 +60,9 @@ class Bucket:
 
 
 class Pacer:
-    """Stops and continues one process group. One thread calls :meth:`tick`, and :meth:`release` at the end."""
+    """Stops and continues one process group. One thread calls :meth:`tick`, at the end :meth:`release`."""
 
-    def __init__(
-        self, group: int, pace: Pace, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, group: int, pace: Pace, clock: Callable[[], float] = time.monotonic) -> None:
         self._group = group
         self._pace = pace
         self._clock = clock
@@ -72,8 +70,8 @@ class Pacer:
         self._asked_at = float("-inf")
         self._bucket: Bucket | None = None
         self._counted: dict[int, int] = {}
-        self._members: list[int] = []
-        self._members_at = float("-inf")
+        self._ran_at = 0.0
+        self._speed = 0.0
         self._held_at: float | None = None
 
     @property
@@ -95,18 +93,27 @@ class Pacer:
         if self._bucket is None:
             self._bucket = Bucket(now)
             self._counted = {}
-            self._members_at = float("-inf")
-            self._moved(now, first=True)
-        credit = self._bucket.take(now, rate, self._moved(now))
+            self._moved(first=True)
+            self._ran_at = now
+        moved = self._moved()
+        credit = self._bucket.take(now, rate, moved)
         if self._held_at is None:
+            self._speed = moved / max(_SHORTEST_SLICE_SECONDS, now - self._ran_at)
+            self._ran_at = now
             if credit > 0:
-                return SLICE_SECONDS
+                return self._slice(rate)
             self._signal(signal.SIGSTOP)
             self._held_at = now
         elif credit > 0 or now - self._held_at >= _LONGEST_HOLD_SECONDS:
             self.release()
-            return SLICE_SECONDS
-        return min(max(SLICE_SECONDS / 2, -credit / rate), _LONGEST_WAIT_SECONDS)
+            self._ran_at = now
+            return self._slice(rate)
+        return min(max(_SHORTEST_SLICE_SECONDS, -credit / rate), _LONGEST_WAIT_SECONDS)
+
+    def _slice(self, rate: float) -> float:
+        """How long it may run before the next look, if it goes on as fast as it last did."""
+        wanted = rate * BURST_SECONDS / self._speed if self._speed else _SHORTEST_SLICE_SECONDS
+        return min(max(_SHORTEST_SLICE_SECONDS, wanted), SLICE_SECONDS)
 
     def release(self) -> None:
         """Let it run."""
@@ -114,14 +121,11 @@ class Pacer:
             self._held_at = None
             self._signal(signal.SIGCONT)
 
-    def _moved(self, now: float, *, first: bool = False) -> int:
+    def _moved(self, *, first: bool = False) -> int:
         """What came since the last call: of the process that read most, so that data which passes through
         several of them (ssh, a local sender, the receiver) counts once."""
-        if now - self._members_at >= _MEMBERS_SECONDS or not self._members:
-            self._members = group_members(self._group)
-            self._members_at = now
         most = 0
-        for pid in self._members:
+        for pid in _family(self._group):
             read = _bytes_read(pid)
             if read is None:
                 continue
@@ -134,6 +138,22 @@ class Pacer:
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._group, number)
+
+
+def _family(leader: int) -> list[int]:
+    """The group's leader and its descendants. Asked many times a second: all of /proc would be too much."""
+    found = [leader]
+    for pid in found:
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii")
+        except FileNotFoundError:
+            if pid == leader and Path(f"/proc/{pid}/task").exists():
+                return group_members(leader)  # a kernel without CONFIG_PROC_CHILDREN
+            continue
+        except OSError:
+            continue
+        found += map(int, children.split())
+    return found
 
 
 def _bytes_read(pid: int) -> int | None:

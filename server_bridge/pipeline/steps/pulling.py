@@ -137,7 +137,9 @@ def run(attempt: Attempt) -> None:
                 on_file=book.add,
                 stop_event=stop,
                 known_digests={file.path: file.sha1 for file in files if file.sha1 and file.staged_at},
-                limits=PullLimits(stall_seconds=share.stall_seconds, keep_free_bytes=site.limits.keep_free_bytes),
+                limits=PullLimits(
+                    stall_seconds=share.stall_seconds, keep_free_bytes=site.limits.keep_free_bytes
+                ),
                 lock_path=places.lock,
                 work_dir=places.work,
                 quarantine_dir=places.quarantine,
