@@ -23,7 +23,7 @@ from server_bridge.config import SiteConfig
 from server_bridge.contract import LONGEST_PAUSE_SECONDS, AgentLoad, Heartbeat, Reason, WorkstationStatus
 from server_bridge.orders.models import Order, Workstation
 
-BELIEVED_SECONDS = 2.0
+BELIEVED_SECONDS = 1.0
 """How long one look at the table is good for."""
 
 

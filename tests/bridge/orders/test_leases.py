@@ -28,7 +28,7 @@ class Bench:
         self.store: Store = make_store(self.site)
         self.now = utcnow()
         self.paces = SharePaces(self.site, self.store, lambda: self.now)
-        # Every look reads: the tests pass no real time.
+        # Every look reads.
         self.store.leases._monotonic = iter(range(0, 10_000_000, 100)).__next__
 
     def workstation(self, name: str, root: str = ".") -> str:

@@ -67,7 +67,7 @@ def test_a_pull_is_slowed_then_paused_then_goes_on_and_is_proven(
 ) -> None:
     world = make_world(sandbox, share={"full_rate_mib_s": 4.0, "floor_rate_mib_s": 1.0})
     (world.buffer / "alice").mkdir()
-    pixels = numpy.random.default_rng(7).integers(0, 255, (10, 1024, 2048), dtype=numpy.uint8)
+    pixels = numpy.random.default_rng(7).integers(0, 255, (20, 1024, 2048), dtype=numpy.uint8)
     tifffile.imwrite(world.buffer / PATH, pixels)
     age(world.buffer / "alice")
     scope = Microscope(world)
