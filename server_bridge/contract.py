@@ -230,7 +230,7 @@ class AgentLoad(Request):
     bytes_per_second: Annotated[float, Field(ge=0)] | None = None
     """Read and written, files and network together; None where the system does not tell."""
     entries: Annotated[int, Field(ge=0)] = 0
-    """Files and folders on the shares that it looked at."""
+    """Files on the shares that it looked at."""
 
 
 class Heartbeat(Request):

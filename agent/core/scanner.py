@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 HOT_SECONDS = 600.0
 """A change makes an acquisition hot for this long."""
 TODAY_SECONDS = 86_400.0
+STAND_BACK = 0.25
 
 
 class Tier(StrEnum):
@@ -99,6 +100,10 @@ class ShareScanner:
         self._busy_since: float | None = None
         self._full_waits: set[str] = set()
         self._folders: set[str] = set()
+        self.entries_looked = 0
+        """Files that all looks together went over."""
+        self.stand_back = False
+        """While the microscope acquires: passes keep to a quarter of their budget."""
         self._tracked = {found.path: self._restored(found) for found in store.acquisitions(share.id)}
 
     # --- asked from other threads ---------------------------------------------------------------------
@@ -240,9 +245,10 @@ class ShareScanner:
         result = _Pass()
         ignore = ignored_names(self.share)
         started = self._clock.monotonic()
+        budget = self._tiers.budget_seconds * (STAND_BACK if self.stand_back else 1.0)
         due = self._due_paths(tier, found, hints)
         for number, path in enumerate(due):
-            if number and self._clock.monotonic() - started > self._tiers.budget_seconds:
+            if number and self._clock.monotonic() - started > budget:
                 result.complete = False
                 break
             tracked = self._tracked.get(path)
@@ -278,7 +284,9 @@ class ShareScanner:
         return self._fold(path, ignore, judged=True), True
 
     def _fold(self, path: str, ignore: tuple[str, ...], *, judged: bool) -> listing.Aggregate:
-        return listing.aggregate(listing.walk(self._top, path, judged=judged, beat=self._beat), ignore)
+        seen = listing.aggregate(listing.walk(self._top, path, judged=judged, beat=self._beat), ignore)
+        self.entries_looked += seen.file_count
+        return seen
 
     # --- what it means --------------------------------------------------------------------------------
 

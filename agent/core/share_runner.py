@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 LOCK_SECONDS = 5.0
 """Between two tries to become the process that scans."""
 ROOM_SECONDS = 30.0
+PAUSED_SECONDS = 5.0
+"""Between two looks at whether a pause has ended by itself."""
 
 
 class ShareRunner:
@@ -38,6 +40,7 @@ class ShareRunner:
         stuck_seconds: float,
         use_hints: bool,
         changed: Callable[[], None],
+        paused: Callable[[], bool] = lambda: False,
     ) -> None:
         self.share = share
         self.top = top
@@ -47,6 +50,8 @@ class ShareRunner:
         self._tiers = tiers
         self._stuck_seconds = stuck_seconds
         self._changed = changed
+        self._paused = paused
+        self._lowered = False
         self._lock = platform.share_lock(share.id)
         self._scanner: ShareScanner | None = None
         self._hints = Hints(top, root_of(share), self._hint) if use_hints else None
@@ -70,6 +75,16 @@ class ShareRunner:
             self._hints.stop()
         if self._worker.join(seconds):
             self._lock.release()
+
+    @property
+    def entries_looked(self) -> int:
+        """Files that were looked at since this process began to scan."""
+        return self._scanner.entries_looked if self._scanner is not None else 0
+
+    def stand_back(self, acquiring: bool) -> None:
+        """Look less while the microscope acquires."""
+        if self._scanner is not None:
+            self._scanner.stand_back = acquiring
 
     def look_now(self) -> None:
         """Make every tier due."""
@@ -110,6 +125,11 @@ class ShareRunner:
 
     def step(self) -> float:
         """Scan what is due, if this process is the one that scans."""
+        if not self._lowered:
+            self._lowered = True
+            self._platform.lower_thread()
+        if self._paused():
+            return PAUSED_SECONDS
         if self._scanner is None:
             if not self._lock.acquire():
                 return LOCK_SECONDS
