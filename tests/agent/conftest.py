@@ -57,6 +57,9 @@ class OwnPlatform(PosixPlatform):
     def lower_priority(self) -> None:
         """The test process keeps its priority."""
 
+    def lower_thread(self) -> None:
+        """Its threads, too."""
+
 
 def until(look: Callable[[], Found], what: str, seconds: float = 30.0) -> Found:
     """Poll until ``look`` gives something true."""
