@@ -109,6 +109,21 @@ class ShareConfig(_Section):
     stall_seconds: Annotated[float, Field(gt=1)] = 60.0
     pulls: Annotated[int, Field(ge=1, le=16)] = 1
     """Pulls from this share at a time."""
+    full_rate_mib_s: Annotated[float, Field(ge=0)] = 0.0
+    """All pulls from this share together; 0: as fast as they go."""
+    floor_rate_mib_s: Annotated[float, Field(ge=0.1)] = 20.0
+    """The same while a workstation of this share acquires."""
+    floor_until_fill: Annotated[float, Field(ge=0, le=1)] = 0.70
+    full_from_fill: Annotated[float, Field(ge=0, le=1)] = 0.90
+    """A fuller buffer raises the floor, up to the full rate here."""
+
+    @model_validator(mode="after")
+    def _rates_fit(self) -> ShareConfig:
+        if self.full_rate_mib_s and self.floor_rate_mib_s > self.full_rate_mib_s:
+            raise ValueError("`floor_rate_mib_s` is above `full_rate_mib_s`")
+        if self.floor_until_fill >= self.full_from_fill:
+            raise ValueError("`floor_until_fill` must be below `full_from_fill`")
+        return self
 
 
 class OmeroConfig(_Section):

@@ -327,12 +327,34 @@ class ShareHeartbeat(Request):
     total_bytes: int | None = None
 
 
+LONGEST_PAUSE_SECONDS = 8 * 3600.0
+
+
+class AgentLoad(Request):
+    """What the agent itself cost its workstation in the last minute."""
+
+    cpu_percent: Annotated[float, Field(ge=0)] = 0.0
+    """Of one processor core."""
+    bytes_per_second: Annotated[float, Field(ge=0)] | None = None
+    """Read and written, files and network together; None where the system does not tell."""
+    entries: Annotated[int, Field(ge=0)] = 0
+    """Files on the shares that it looked at."""
+
+
 class Heartbeat(Request):
+    """A lease: what it says holds for ``acquiring_lease_seconds`` after the bridge received it."""
+
     agent_version: str = ""
     shares: tuple[ShareHeartbeat, ...] = ()
     unordered: tuple[UnorderedAcquisition, ...] = ()
     quiet_suggestions: tuple[QuietSuggestion, ...] = ()
     """Where pauses of the past ask for more than the rule gives."""
+    paused_for_seconds: Annotated[float, Field(ge=0, le=LONGEST_PAUSE_SECONDS)] = 0.0
+    """Somebody at the microscope paused everything for so much longer: a duration, since clocks differ."""
+    paused_by: Annotated[str, Field(max_length=255)] = ""
+    paused_for_programs: Annotated[tuple[Name, ...], Field(max_length=32)] = ()
+    """The pause ends with these acquisition programs, at the latest then."""
+    load: AgentLoad | None = None
 
 
 class HeartbeatAnswer(Answer):
@@ -553,6 +575,8 @@ class Progress(Answer):
     """OMERO's own step 1..5 of the import that runs now."""
     rate_bytes_per_second: float | None = None
     eta_seconds: float | None = None
+    slowed: str = ""
+    """Why it is slower than it could be: "Slowed: Confocal SP8 is acquiring"."""
     at: datetime
 
 

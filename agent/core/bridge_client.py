@@ -202,11 +202,19 @@ class BridgeClient:
         """``GET /v1/workstation``."""
         return self._read(Workstation, self._call("GET", "/v1/workstation", credentials))
 
-    def heartbeat(self, beat: Heartbeat, credentials: Credentials) -> HeartbeatAnswer:
-        """``POST /v1/workstation/heartbeat``."""
-        return self._read(
-            HeartbeatAnswer, self._call("POST", "/v1/workstation/heartbeat", credentials, body=beat)
+    def heartbeat(
+        self, beat: Heartbeat, credentials: Credentials, without: frozenset[str] = frozenset()
+    ) -> HeartbeatAnswer:
+        """``POST /v1/workstation/heartbeat``. ``without``: fields that this bridge does not know."""
+        body = beat.model_dump_json(exclude=set(without)).encode()
+        answer = self._call(
+            "POST",
+            "/v1/workstation/heartbeat",
+            credentials,
+            data=body,
+            headers={"Content-Type": "application/json"},
         )
+        return self._read(HeartbeatAnswer, answer)
 
     # --- targets --------------------------------------------------------------------------------------
 

@@ -246,6 +246,7 @@ def _transfer(progress: Progress | None) -> Transfer | None:
         import_step=progress.import_step,
         rate_bytes_per_second=progress.rate_bytes_per_second,
         eta_seconds=progress.eta_seconds,
+        slowed=progress.slowed,
     )
 
 

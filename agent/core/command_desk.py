@@ -17,6 +17,7 @@ from agent.core.clock import Clock
 from agent.core.errors import AgentError
 from agent.core.machine_store import ENDED, MachineStore
 from agent.core.outbox import Entry, EntryState, Outbox
+from agent.core.pause import PauseDesk
 from agent.core.sender import Sender
 from agent.core.settle import Override
 from agent.core.sign_in import SignInDesk
@@ -64,6 +65,8 @@ class CommandDesk:
         wake: Callable[[], None],
         look_now: Callable[[], None],
         look_at: Callable[[str, str], None],
+        pause: PauseDesk,
+        pause_changed: Callable[[], None],
     ) -> None:
         self._client = client
         self._machine = machine
@@ -80,6 +83,8 @@ class CommandDesk:
         self._wake = wake
         self._look_now = look_now
         self._look_at = look_at
+        self._pause = pause
+        self._pause_changed = pause_changed
 
     def carry_out(self, command: commands.Command) -> Any:
         """Do it.
@@ -112,6 +117,15 @@ class CommandDesk:
                 )
             case commands.FreeSpace():
                 return self._free(command.card_ids)
+            case commands.Pause():
+                session = self._desk.current()
+                person = session.person if session else None
+                self._pause.begin(command.seconds, (person.full_name or person.username) if person else "")
+                self._pause_changed()
+            case commands.Resume():
+                self._pause.end()
+                self._pause_changed()
+                self._look_now()
             case commands.LookNow():
                 self._look_now()
         return None

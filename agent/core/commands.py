@@ -77,6 +77,18 @@ class FreeSpace:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Leave shares and bridge alone. None: until the acquisition programs that run have ended."""
+
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """End a pause before its time."""
+
+
+@dataclass(frozen=True, slots=True)
 class LookNow:
     """Scan and poll at once."""
 
@@ -92,5 +104,7 @@ Command = (
     | Retry
     | AcceptLeftOut
     | FreeSpace
+    | Pause
+    | Resume
     | LookNow
 )

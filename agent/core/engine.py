@@ -26,8 +26,12 @@ from agent.core.command_desk import CommandDesk
 from agent.core.commands import Command
 from agent.core.errors import AgentError, BridgeAway, BridgeRefused, SettingsError
 from agent.core.feed_poller import FeedPoller
+from agent.core.lease import LeaseKeeper
 from agent.core.machine_store import PAUSES_KEPT, MachineStore
 from agent.core.outbox import Outbox
+from agent.core.own_load import Counters, LoadMeter
+from agent.core.pause import PauseDesk
+from agent.core.programs import RunningPrograms
 from agent.core.scanner import Tiers
 from agent.core.sender import Sender
 from agent.core.settings import AgentSettings, Settings
@@ -40,6 +44,7 @@ from agent.core.targets import TargetTree
 from agent.core.workers import Worker, unexpected
 from agent.platform import Platform, select
 from server_bridge.contract import (
+    AcquisitionRule,
     Heartbeat,
     Reason,
     Workstation,
@@ -114,6 +119,17 @@ class Engine:
 
     def _build(self, version: str) -> None:
         settings, platform, clock = self._settings, self._platform, self._clock
+        self._programs = RunningPrograms(platform, clock)
+        self._pause = PauseDesk(self._machine, clock, self._programs.names, self._rules)
+        self._load = LoadMeter()
+        self._lease = LeaseKeeper(
+            machine=self._machine,
+            clock=clock,
+            programs=self._programs,
+            pause=self._pause,
+            places=self._places,
+            beat_soon=self._beat_soon,
+        )
         self.desk = SignInDesk(platform.vault(), self._outbox, clock)
         self._station = Station(
             client=self._client,
@@ -155,7 +171,8 @@ class Engine:
             desk=self.desk,
             platform=platform,
             clock=clock,
-            places=self._places,
+            # A list of files is a look at the share: during a pause there are none.
+            places=lambda: {} if self._pause.current() else self._places(),
             open_seconds=settings.open_manifest_seconds,
             wake_sender=self._wake_sender,
             look_at=self._look_at,
@@ -176,6 +193,8 @@ class Engine:
             wake=self._wake_all,
             look_now=self._look_now,
             look_at=self._look_at,
+            pause=self._pause,
+            pause_changed=self._pause_changed,
         )
         # Commands may wait for the bridge; one that waits must not hold up the next person's click.
         self._commands = ThreadPoolExecutor(4, thread_name_prefix="ferry-command")
@@ -286,9 +305,36 @@ class Engine:
 
     def _looked(self) -> None:
         """A share was looked at: orders may have to follow, and the header says when."""
+        self._look_at_lease()
         self._workers["clerk"].wake()
         self._wake_orders()
         self._workers["presenter"].wake()
+
+    def _beat_soon(self) -> None:
+        self._station.beat_soon()
+        self._workers["station"].wake()
+
+    def _pause_changed(self) -> None:
+        """The bridge is told at once, not with the next heartbeat."""
+        self._beat_soon()
+        self._wake_all()
+
+    def _look_at_lease(self) -> None:
+        shares = self._lease.look()
+        with self._lock:
+            runners = dict(self._runners)
+        for share, runner in runners.items():
+            runner.stand_back(share in shares)
+
+    def _rules(self) -> list[AcquisitionRule]:
+        return [place.share.rule for place in self._places().values()]
+
+    def _measure(self) -> None:
+        with self._lock:
+            entries = sum(runner.entries_looked for runner in self._runners.values())
+        self._load.add(
+            self._clock.monotonic(), Counters(time.process_time(), self._platform.io_bytes(), entries)
+        )
 
     def _wake_all(self) -> None:
         for name in ("sender", "clerk", "presenter"):
@@ -387,6 +433,7 @@ class Engine:
             use_hints=settings.hints,
             changed=self._looked,
             serve=self._clerk.serve,
+            paused=lambda: self._pause.current() is not None,
         )
 
     # --- what is told ---------------------------------------------------------------------------------
@@ -410,7 +457,10 @@ class Engine:
             self._machine.acquisitions(),
             {entry.acquisition for entry in self._outbox.entries()},
             {(one.share, one.path, one.members) for one in self._machine.orders(now - ORDERS_KEPT)},
-            {share: self._machine.pauses(share, now - PAUSES_KEPT) for share in self._places()},
+            acquiring=self._lease.shares(),
+            pause=self._pause.current(),
+            load=self._load.load(),
+            pauses={share: self._machine.pauses(share, now - PAUSES_KEPT) for share in self._places()},
         )
 
     def _bridge_snapshot(self, workstation: Workstation | None) -> BridgeSnapshot:
@@ -445,6 +495,10 @@ class Engine:
             sign_in_notice=self.desk.notice if session and not self.desk.persistent else "",
             standing_target=standing[0] if standing else None,
             pending=presenter.pending_of(entries, len(unconfirmed), len(self._outbox.pending_commands())),
+            pause=self._pause.current(),
+            pause_programs=self._pause.programs(),
+            acquiring=bool(self._lease.last[0]),
+            load=self._load.load(),
         )
 
     def _present(self) -> float:
@@ -452,6 +506,9 @@ class Engine:
         if self._clock.monotonic() - self._pruned_at > 3600:
             self._pruned_at = self._clock.monotonic()
             self._machine.forget_orders(now - ORDERS_KEPT)
+        self._measure()
+        if self._pause.current() is not None or self._lease.last[1]:
+            self._look_at_lease()  # no look tells that a pause ends by itself: there are none
         snapshot = presenter.present(self._world(now))
         with self._lock:
             self._latest = snapshot

@@ -6,11 +6,22 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from agent.core.acquisition import Acquisition
+from agent.core.pause import Pause
 from agent.core.pauses import Longest, suggestions
-from agent.core.share_watch import ShareStatus, acquiring
-from server_bridge.contract import Heartbeat, ShareHeartbeat, UnorderedAcquisition, WorkstationShare
+from agent.core.share_watch import ShareStatus
+from server_bridge.contract import (
+    AgentLoad,
+    Heartbeat,
+    ShareHeartbeat,
+    UnorderedAcquisition,
+    WorkstationShare,
+)
 
 MOST_UNORDERED = 500
+LATER_FIELDS = frozenset(
+    {"quiet_suggestions", "paused_for_seconds", "paused_by", "paused_for_programs", "load"}
+)
+"""What bridges of the first version refuse as unknown."""
 
 
 def beat(
@@ -21,6 +32,10 @@ def beat(
     found: Sequence[Acquisition],
     ordered_ids: Collection[str],
     ordered_places: Collection[tuple[str, str, tuple[str, ...]]],
+    *,
+    acquiring: Collection[str] = (),
+    pause: Pause | None = None,
+    load: AgentLoad | None = None,
     pauses: Mapping[str, Sequence[Longest]] | None = None,
 ) -> Heartbeat:
     """Make a heartbeat.
@@ -28,17 +43,19 @@ def beat(
     Args:
         ordered_ids: Acquisitions that the outbox has an order for.
         ordered_places: Share, path and members of what the bridge has orders for.
+        acquiring: Ids of the shares that the microscope writes onto (`agent.core.acquiring`).
+        pause: The one that holds now.
+        load: What this agent costs.
         pauses: By share id: the longest pauses of acquisitions that went on.
     """
     told = []
     for share in shares:
         status = statuses.get(share.id, ShareStatus())
-        rows = [row for row in found if row.share == share.id]
         told.append(
             ShareHeartbeat(
                 share=share.id,
                 answered=status.answered,
-                acquiring=acquiring(rows, now, share.rule.quiet_seconds),
+                acquiring=share.id in acquiring,
                 free_bytes=status.free_bytes,
                 total_bytes=status.total_bytes,
             )
@@ -64,4 +81,8 @@ def beat(
         shares=tuple(told),
         unordered=tuple(unordered[:MOST_UNORDERED]),
         quiet_suggestions=tuple(suggested),
+        paused_for_seconds=pause.seconds_left(now) if pause else 0.0,
+        paused_by=pause.by[:255] if pause else "",
+        paused_for_programs=tuple(name[:255] for name in pause.programs[:32]) if pause else (),
+        load=load,
     )

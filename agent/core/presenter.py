@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from agent.core import cards, footer
@@ -11,9 +11,27 @@ from agent.core.acquisition import Acquisition
 from agent.core.claims import Claim
 from agent.core.clerk import newest_entries
 from agent.core.outbox import Entry, EntryState, StoredManifest
+from agent.core.pause import Pause
 from agent.core.share_watch import ShareStatus
-from agent.core.snapshot import BridgeSnapshot, Card, CardGroup, CardState, ShareSnapshot, Snapshot
-from server_bridge.contract import OrderState, Person, Progress, Target, Workstation, WorkstationStatus
+from agent.core.snapshot import (
+    BridgeSnapshot,
+    Card,
+    CardGroup,
+    CardState,
+    PauseSnapshot,
+    ShareSnapshot,
+    Snapshot,
+)
+from server_bridge.contract import (
+    AgentLoad,
+    OrderState,
+    Person,
+    Progress,
+    Reason,
+    Target,
+    Workstation,
+    WorkstationStatus,
+)
 
 DONE_SHOWN = timedelta(days=2)
 """How long a card without data on the share stays in *Done*."""
@@ -41,6 +59,10 @@ class World:
     sign_in_notice: str = ""
     standing_target: Target | None = None
     pending: int = 0
+    pause: Pause | None = None
+    pause_programs: tuple[str, ...] = ()
+    acquiring: bool = False
+    load: AgentLoad | None = None
     silent_limit: timedelta = timedelta(minutes=5)
     """A share whose last complete pass is older than this says nothing about what is there now."""
 
@@ -124,6 +146,29 @@ def missing_of(facts: cards.Facts, card: Card) -> footer.Missing:
     return footer.Missing.CONFIRMATION
 
 
+def pause_text(pause: Pause) -> str:
+    """``OMERO Ferry is paused until 14:30`` (this machine's time)."""
+    if pause.programs:
+        return f"OMERO Ferry is paused until {' and '.join(pause.programs)} ends"
+    return f"OMERO Ferry is paused until {pause.until.astimezone():%H:%M}"
+
+
+def paused_card(card: Card, facts: cards.Facts, world: World) -> Card:
+    """The card of an order that stands in the queue because this workstation is paused."""
+    own = world.workstation.name if world.workstation else world.workstation_name
+    at = facts.state.workstation if facts.state else own
+    if world.pause is None or card.state is not CardState.QUEUED or at != own or card.reason is not None:
+        return card
+    by = f" by {world.pause.by}" if world.pause.by else ""
+    reason = Reason(
+        code="paused_at_microscope",
+        title="Paused at the microscope",
+        detail=f"{pause_text(world.pause)}{by}.",
+        remedy="It goes on by itself; you may resume it earlier.",
+    )
+    return replace(card, reason=reason)
+
+
 def _unknown(world: World) -> list[str]:
     """Why it cannot be known what is there."""
     workstation = world.workstation
@@ -131,6 +176,8 @@ def _unknown(world: World) -> list[str]:
         return ["this workstation is not registered with the bridge yet."]
     if workstation.status is not WorkstationStatus.APPROVED:
         return ["the platform staff have not approved this workstation yet."]
+    if world.pause is not None:
+        return [f"{pause_text(world.pause)}; what the microscope writes is not looked at meanwhile."]
     sentences = []
     for share in workstation.shares:
         status = world.statuses.get(share.id)
@@ -179,7 +226,7 @@ def present(world: World) -> Snapshot:
     mine: list[footer.Mine] = []
     unclaimed = attention = 0
     for facts in facts_of(world):
-        card = cards.card_of(facts)
+        card = paused_card(cards.card_of(facts), facts, world)
         if is_shown(facts, card):
             shown.append(card)
         if facts.claim is Claim.MINE:
@@ -196,6 +243,10 @@ def present(world: World) -> Snapshot:
         person=world.person,
         session_expires_at=world.session_expires_at,
         sign_in_notice=world.sign_in_notice,
+        pause=PauseSnapshot(world.pause.until, world.pause.by, world.pause.programs) if world.pause else None,
+        pause_programs=world.pause_programs,
+        acquiring=world.acquiring,
+        load=world.load,
         standing_target=world.standing_target,
         standing_target_text=cards.target_text(world.standing_target),
         cards=tuple(sorted(shown, key=_sort_key)),

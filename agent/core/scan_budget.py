@@ -39,7 +39,9 @@ class ScanBudget:
     def __init__(self, clock: Clock, *, entries_per_second: float, pass_seconds: float) -> None:
         self._clock = clock
         self._rate = entries_per_second
-        self._pass_seconds = pass_seconds
+        self._whole_pass_seconds = self._pass_seconds = pass_seconds
+        self.entries_spent = 0
+        """All that were asked for so far."""
         self._capacity = max(LEAST_BURST_ENTRIES, BURST_SECONDS * entries_per_second)
         self._least = int(min(LEAST_SLICE_ENTRIES, max(LOOK_AT_THE_CLOCK_EVERY, entries_per_second)))
         self._entries = self._capacity
@@ -55,14 +57,16 @@ class ScanBudget:
         self._entries = min(self._capacity, self._entries + (now - self._filled_at) * self._rate)
         self._filled_at = now
 
-    def begin_pass(self) -> None:
-        """A pass starts now."""
+    def begin_pass(self, portion: float = 1.0) -> None:
+        """A pass starts now, which may take this portion of a whole one's seconds."""
         self._fill()
+        self._pass_seconds = portion * self._whole_pass_seconds
         self._began = self.now()
 
     def spend(self, entries: int) -> None:
         """So many entries were asked for; the bucket may owe, which the pauses to come pay back."""
         self._entries -= entries
+        self.entries_spent += entries
 
     def is_spent(self) -> bool:
         """Whether this pass has to end."""

@@ -46,6 +46,8 @@ from server_bridge.contract import AcquisitionKind, WorkstationShare
 log = logging.getLogger(__name__)
 NAMES_ASKED = 64
 """A group of up to so many entries is looked at by their names; of a larger one the folder is listed anew."""
+STAND_BACK = 0.25
+"""What a pass may take of its seconds while the microscope acquires."""
 __all__ = ["ShareScanner", "Tier", "Tiers", "Tracked"]
 
 
@@ -87,9 +89,16 @@ class ShareScanner:
         self._ripe_at = float("inf")
         self.changes = 0
         """How many passes changed what is known."""
+        self.stand_back = False
+        """While the microscope acquires: passes are shorter."""
         self._tracked = {row.path: self._restored(row, memory) for row in store.acquisitions(share.id)}
 
     # --- asked from other threads ---------------------------------------------------------------------
+
+    @property
+    def entries_looked(self) -> int:
+        """Entries that all looks together asked for."""
+        return self._budget.entries_spent
 
     def silent_seconds(self) -> float:
         """How long the call to the share that runs now has not answered; 0 where none runs."""
@@ -196,7 +205,7 @@ class ShareScanner:
                 self.hints.ask(path)  # by a person in another session, who waits for it
         hints = self.hints.take(full=tier is Tier.FULL)
         device = self._marker()
-        self._budget.begin_pass()
+        self._budget.begin_pass(STAND_BACK if self.stand_back else 1.0)
         now, quiet = self._clock.monotonic(), self.share.rule.quiet_seconds
         pressing = pressing_places(tier, self._tracked, now, quiet)
         found = discover(

@@ -32,6 +32,8 @@ LOCK_SECONDS = 2.0
 ROOM_SECONDS = 30.0
 ORDERS_WAIT_SECONDS = 2.0
 """Between two tries to serve the orders of a share that does not answer."""
+PAUSED_SECONDS = 5.0
+"""Between two looks at whether a pause has ended by itself."""
 
 
 class ShareRunner:
@@ -50,6 +52,7 @@ class ShareRunner:
         use_hints: bool,
         changed: Callable[[], None],
         serve: Callable[[str], float] | None = None,
+        paused: Callable[[], bool] = lambda: False,
     ) -> None:
         """
         Args:
@@ -65,6 +68,8 @@ class ShareRunner:
         self._tiers = tiers
         self._stuck_seconds = stuck_seconds
         self._changed = changed
+        self._paused = paused
+        self._lowered = False
         self._lock = platform.share_lock(share.id)
         self._silence = Silence(clock)
         self._scanner: ShareScanner | None = None
@@ -128,6 +133,16 @@ class ShareRunner:
         kept = self._store.share_statuses().get(self.share.id)
         return None if kept is None else ShareStatus.model_validate(kept)
 
+    @property
+    def entries_looked(self) -> int:
+        """Files that were looked at since this process began to scan."""
+        return self._scanner.entries_looked if self._scanner is not None else 0
+
+    def stand_back(self, acquiring: bool) -> None:
+        """Look less while the microscope acquires."""
+        if self._scanner is not None:
+            self._scanner.stand_back = acquiring
+
     def look_now(self) -> None:
         """Make every tier due."""
         self._look = True
@@ -187,6 +202,11 @@ class ShareRunner:
 
     def step(self) -> float:
         """Scan what is due, if this process is the one that scans."""
+        if not self._lowered:
+            self._lowered = True
+            self._platform.lower_thread()
+        if self._paused():
+            return PAUSED_SECONDS
         if self._scanner is None:
             if not self._lock.acquire():
                 return LOCK_SECONDS

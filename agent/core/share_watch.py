@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from agent.core.acquisition import Acquisition
 from server_bridge.contract import Reason
 
 FILL_WINDOW_SECONDS = 1800.0
@@ -80,9 +78,3 @@ class FillRate:
         if seconds < 60 or filled <= 0:
             return None
         return last.free_bytes / (filled / seconds)
-
-
-def acquiring(rows: Sequence[Acquisition], now: datetime, quiet_seconds: float) -> bool:
-    """Whether something on this share was written to within the quiet time: the bridge then pulls slowly."""
-    since = now - timedelta(seconds=quiet_seconds)
-    return any(row.finished_at is None and row.last_change_at >= since for row in rows)

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from agent.core.template import TargetSuggestion
 from agent.core.witness import Witness
-from server_bridge.contract import Person, Reason, Target
+from server_bridge.contract import AgentLoad, Person, Reason, Target
 
 
 class CardGroup(StrEnum):
@@ -82,6 +82,8 @@ class Transfer:
     """OMERO's own step 1..5; 0 when no import runs."""
     rate_bytes_per_second: float | None = None
     eta_seconds: float | None = None
+    slowed: str = ""
+    """Why it is slower than it could be, as the bridge says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,16 @@ class BridgeSnapshot:
     """``pending``, ``approved``, ``revoked`` or empty when not registered yet."""
 
 
+@dataclass(frozen=True, slots=True)
+class PauseSnapshot:
+    """Shares and bridge are left alone until then."""
+
+    until: datetime
+    by: str = ""
+    programs: tuple[str, ...] = ()
+    """It ends with these, at the latest at ``until``."""
+
+
 class LogOff(StrEnum):
     YES = "yes"
     NO = "no"
@@ -182,5 +194,12 @@ class Snapshot:
     log_off: LogOffVerdict
     outbox_pending: int
     """Orders and manifests that the bridge has not confirmed yet."""
+    pause: PauseSnapshot | None = None
+    pause_programs: tuple[str, ...] = ()
+    """Acquisition programs that run: a pause may last until they end."""
+    acquiring: bool = False
+    """The microscope writes: nothing but what needs somebody may pop up."""
+    load: AgentLoad | None = None
+    """What this agent cost the workstation in the last minute."""
     sign_in_notice: str = ""
     """What she may want to know about her sign-in; no problem, nothing waits for it."""

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from agent.core.bridge_client import BridgeClient, Credentials
 from agent.core.clock import Clock
 from agent.core.errors import AgentError, BridgeAway, BridgeRefused
+from agent.core.heartbeat import LATER_FIELDS
 from agent.core.machine_store import MachineStore
 from agent.platform.base import Platform
 from server_bridge.contract import Heartbeat, Workstation, WorkstationRegistration, WorkstationStatus
@@ -25,6 +26,10 @@ KEY_FILE = "workstation.key"
 REFRESH_SECONDS = 60.0
 PENDING_SECONDS = 5.0
 KEY_SECONDS = 5.0
+LEASE_PART = 0.3
+"""A lease is renewed before a third of it has passed: two heartbeats may be lost."""
+OLDER_BRIDGE_SECONDS = 600.0
+"""How long a bridge counts as an older one, before the whole heartbeat is tried again."""
 
 
 class KeyUnreadable(AgentError):
@@ -98,6 +103,8 @@ class Station:
         self._workstation = Workstation.model_validate_json(kept) if kept else None
         self._asked_at = float("-inf")
         self._beat_at = float("-inf")
+        self._lease_seconds = float("inf")
+        self._older_until = float("-inf")
 
     def workstation(self) -> Workstation | None:
         """What the bridge last said; None before the first registration."""
@@ -133,14 +140,37 @@ class Station:
             if now - self._asked_at >= (REFRESH_SECONDS if approved else PENDING_SECONDS):
                 self._ask()
                 self._asked_at = now
-            if self.header() and now - self._beat_at >= self._heartbeat_seconds:
-                self._client.heartbeat(self._make_heartbeat(), self._any_header())
-                self._beat_at = now
+            every = min(self._heartbeat_seconds, self._lease_seconds * LEASE_PART)
+            if self.header() and now - self._beat_at >= every:
+                # Before it is made: what changes from here on is told by another one.
+                before, self._beat_at = self._beat_at, now
+                try:
+                    self._beat(now)
+                except (BridgeAway, BridgeRefused):
+                    self._beat_at = before
+                    raise
             self._reached()
         except (BridgeAway, BridgeRefused) as error:
             self._lost(error)
             return 3.0
         return 1.0
+
+    def beat_soon(self) -> None:
+        """Something that the bridge should know at once: the next step sends a heartbeat."""
+        self._beat_at = float("-inf")
+
+    def _beat(self, now: float) -> None:
+        beat = self._make_heartbeat()
+        without = LATER_FIELDS if now < self._older_until else frozenset()
+        try:
+            answer = self._client.heartbeat(beat, self._any_header(), without)
+        except BridgeRefused as error:
+            if error.status != 422 or without:
+                raise
+            log.info("the bridge does not know all of the heartbeat; it is sent without")
+            answer = self._client.heartbeat(beat, self._any_header(), LATER_FIELDS)
+            self._older_until = now + OLDER_BRIDGE_SECONDS
+        self._lease_seconds = float(answer.acquiring_lease_seconds)
 
     def look_now(self) -> None:
         """Ask anew in the next step."""

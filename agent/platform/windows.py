@@ -32,6 +32,7 @@ FILE_SHARE_READ, FILE_SHARE_DELETE = 0x1, 0x4
 OPEN_EXISTING = 3
 INVALID_HANDLE_VALUE = ctypes.c_void_p(-1).value
 BELOW_NORMAL_PRIORITY_CLASS = 0x4000
+THREAD_MODE_BACKGROUND_BEGIN = 0x00010000
 TH32CS_SNAPPROCESS = 0x2
 CRYPTPROTECT_UI_FORBIDDEN = 0x1
 FILE_ATTRIBUTE_REPARSE_POINT = 0x400
@@ -107,6 +108,19 @@ class MutexLock:
 
 class _Blob(ctypes.Structure):
     _fields_ = (("size", ctypes.c_uint32), ("data", ctypes.c_void_p))
+
+
+class _IoCounters(ctypes.Structure):
+    """IO_COUNTERS: operations, then bytes."""
+
+    _fields_ = (
+        ("reads", ctypes.c_uint64),
+        ("writes", ctypes.c_uint64),
+        ("others", ctypes.c_uint64),
+        ("read_bytes", ctypes.c_uint64),
+        ("write_bytes", ctypes.c_uint64),
+        ("other_bytes", ctypes.c_uint64),
+    )
 
 
 class _ProcessEntry(ctypes.Structure):
@@ -302,6 +316,25 @@ class WindowsPlatform:
         kernel = _dll("kernel32")
         kernel.GetCurrentProcess.restype = ctypes.c_void_p
         kernel.SetPriorityClass(ctypes.c_void_p(kernel.GetCurrentProcess()), BELOW_NORMAL_PRIORITY_CLASS)
+
+    def lower_thread(self) -> None:
+        """Background mode for this thread: lowest processor, disk and memory priority. For the whole process
+        it would take the window with it."""
+        kernel = _dll("kernel32")
+        kernel.GetCurrentThread.restype = ctypes.c_void_p
+        kernel.SetThreadPriority(ctypes.c_void_p(kernel.GetCurrentThread()), THREAD_MODE_BACKGROUND_BEGIN)
+
+    def io_bytes(self) -> int | None:
+        """GetProcessIoCounters; listing a share's folders counts as "other", which is what we mostly do."""
+        kernel = _dll("kernel32")
+        kernel.GetCurrentProcess.restype = ctypes.c_void_p
+        counters = _IoCounters()
+        done = kernel.GetProcessIoCounters(
+            ctypes.c_void_p(kernel.GetCurrentProcess()), ctypes.byref(counters)
+        )
+        if not done:
+            return None
+        return int(counters.read_bytes + counters.write_bytes + counters.other_bytes)
 
     def autostart(self) -> Autostart:
         """HKLM Run (every user) and what this user switched off."""

@@ -173,6 +173,10 @@ def _note(card: Card, now: datetime) -> str:
         return card.reason.title
     if card.state is CardState.NEEDS_NEWER_AGENT:
         return _tr("card", "The bridge knows a state that this agent does not")
+    if card.state is CardState.COPYING and card.transfer and card.transfer.slowed:
+        return card.transfer.slowed
+    if card.state is CardState.QUEUED and card.reason:
+        return card.reason.title
     return card.target_text
 
 

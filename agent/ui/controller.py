@@ -21,6 +21,7 @@ from agent.core.commands import (
     FreeSpace,
     LookNow,
     NotYet,
+    Resume,
     Retry,
     SetStandingTarget,
     SignOut,
@@ -83,6 +84,7 @@ class Controller(QObject):
         window.action.connect(self.act)
         window.accept_left_out.connect(self._accept_left_out)
         window.look_now.connect(lambda: self.submit(LookNow()))
+        window.pause_bar.resume.connect(lambda: self.submit(Resume()))
         window.closed.connect(self._keep_geometry)
         window.header.chip.change.connect(self.choose_standing_target)
         window.header.chip.end.connect(lambda: self.submit(SetStandingTarget(None)))
@@ -94,6 +96,8 @@ class Controller(QObject):
         tray.choose_target.connect(self._choose_from_tray)
         tray.sign_in.connect(self._sign_in_from_tray)
         tray.sign_out.connect(lambda: self.submit(SignOut()))
+        tray.pause.connect(self.submit)
+        tray.resume.connect(lambda: self.submit(Resume()))
         tray.quit.connect(self.ask_to_quit)
         geometry = preferences.value("window/geometry")
         if geometry:
@@ -217,12 +221,16 @@ class Controller(QObject):
         """Return the menu behind the person chip."""
         person = self._snapshot.person if self._snapshot else None
         notice = self._snapshot.sign_in_notice if self._snapshot else ""
-        menu = PersonMenu(person, self._theme.scheme, self._version, self.window, notice=notice)
+        menu = PersonMenu(
+            person, self._theme.scheme, self._version, self.window, notice=notice, snapshot=self._snapshot
+        )
         menu.aboutToHide.connect(menu.deleteLater)
         menu.sign_in.connect(self.sign_in)
         menu.sign_out.connect(lambda: self.submit(SignOut()))
         menu.scheme_chosen.connect(self._choose_scheme)
         menu.look_now.connect(lambda: self.submit(LookNow()))
+        menu.pause.connect(self.submit)
+        menu.resume.connect(lambda: self.submit(Resume()))
         menu.quit.connect(self.ask_to_quit)
         return menu
 

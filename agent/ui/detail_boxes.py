@@ -88,7 +88,8 @@ class ProgressBox(Box):
         if transfer.bytes_total:
             rest = self.tr("of {total}").format(total=fmt.size(transfer.bytes_total))
             rest = " · ".join(part for part in (rest, pace(transfer)) if part)
-            return fmt.size(transfer.bytes_done), rest, files
+            below = " · ".join(part for part in (files, transfer.slowed) if part)
+            return fmt.size(transfer.bytes_done), rest, below
         return (files, pace(transfer), "") if files else ("", "", "")
 
 

@@ -2,7 +2,8 @@
 
 Few and never twice: what happens within a short while becomes one toast, a file that is merely open or still
 being written never makes one, the first snapshot after the start makes none, and over a full-screen live view
-none is shown: what needs the person is then told afterwards, what went well is not.
+none is shown: what needs the person is then told afterwards, what went well is not. While the microscope
+acquires, good news stay on the cards as well.
 """
 
 from __future__ import annotations

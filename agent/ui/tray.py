@@ -14,6 +14,7 @@ from agent.core.snapshot import CardGroup, Snapshot
 from agent.ui import icons
 from agent.ui.format import shorten
 from agent.ui.notices import BATCH_SECONDS, Batch, Toast, collect, toast
+from agent.ui.pause_menu import PauseMenu
 from agent.ui.ports import DesktopPort
 from agent.ui.tray_state import TrayState, tooltip, tray_state
 
@@ -29,6 +30,9 @@ class Tray(QObject):
     choose_target = Signal(str)
     sign_in = Signal()
     sign_out = Signal()
+    pause = Signal(object)
+    """An `agent.core.commands.Pause`."""
+    resume = Signal()
     quit = Signal()
 
     def __init__(self, desktop: DesktopPort, parent: QObject | None = None) -> None:
@@ -49,6 +53,10 @@ class Tray(QObject):
         self.menu.addSeparator()
         self.open_action = self.menu.addAction(self.tr("Open OMERO Ferry"), self.open_window.emit)
         self.target_action = self.menu.addAction("", self._choose_newest)
+        self.pause_menu = PauseMenu(self.menu)
+        self.pause_menu.pause.connect(self.pause)
+        self.pause_menu.resume.connect(self.resume)
+        self.menu.addMenu(self.pause_menu)
         self.menu.addSeparator()
         self.sign_action = self.menu.addAction("", self._sign)
         self.quit_action = self.menu.addAction(self.tr("Quit"), self.quit.emit)
@@ -96,7 +104,10 @@ class Tray(QObject):
             self._batch_timer.start(int(BATCH_SECONDS * 1000))
 
     def tell(self) -> Toast | None:
-        """Show one toast for the batch, unless something runs in full screen."""
+        """Show one toast for the batch, unless something runs in full screen; while the microscope acquires
+        only what needs somebody."""
+        if self._snapshot is not None and self._snapshot.acquiring:
+            self._batch = self._batch.without_good_news()
         if not self._desktop.may_interrupt():
             self._batch = self._batch.without_good_news()
             if not self._batch.is_empty:
@@ -124,6 +135,7 @@ class Tray(QObject):
         )
         self.headline.setToolTip(headline)
         self.headline.setText(shorten(headline, 90).replace("&", "&&"))
+        self.pause_menu.show_snapshot(snapshot)
         newest = self.newest_without_target()
         self.target_action.setVisible(bool(newest))
         if newest:

@@ -8,6 +8,7 @@ from PySide6.QtCore import QCoreApplication
 
 from agent.core.snapshot import CardGroup, CardState, LogOff, Snapshot
 from agent.ui.format import shorten
+from agent.ui.pause_menu import pause_text
 
 TOOLTIP_CHARACTERS = 127
 """Windows keeps 128 characters of a tray tooltip, the last of which ends it."""
@@ -72,5 +73,8 @@ def tooltip(snapshot: Snapshot | None) -> str:
     """Return the icon's tooltip: the state and the log-off sentence."""
     if snapshot is None:
         return QCoreApplication.translate("tray", "OMERO Ferry is starting")
-    text = f"{state_sentence(tray_state(snapshot))}. {snapshot.log_off.headline}".strip()
+    sentence = (
+        pause_text(snapshot.pause, snapshot.at) if snapshot.pause else state_sentence(tray_state(snapshot))
+    )
+    text = f"{sentence}. {snapshot.log_off.headline}".strip()
     return shorten(text, TOOLTIP_CHARACTERS)

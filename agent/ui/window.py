@@ -15,6 +15,7 @@ from agent.ui.detail import DetailPane
 from agent.ui.footer import Footer
 from agent.ui.header import Header
 from agent.ui.inline_bar import InlineBar
+from agent.ui.pause_bar import PauseBar
 from agent.ui.ports import TargetsPort
 from agent.ui.theme import Tone
 from server_bridge.contract import Reason, Target
@@ -50,6 +51,8 @@ class MainWindow(QWidget):
         column.setSpacing(0)
         self.header = Header()
         column.addWidget(self.header)
+        self.pause_bar = PauseBar()
+        column.addWidget(self.pause_bar)
         self.notice = InlineBar(closable=False)
         self.notice.setObjectName("standingNotice")
         self.bar = InlineBar()
@@ -107,6 +110,7 @@ class MainWindow(QWidget):
         now = self._clock()
         self.header.show_snapshot(snapshot, now)
         self.footer.show_snapshot(snapshot, now)
+        self.pause_bar.show_snapshot(snapshot, now)
         self._show_notice(snapshot)
         # Once per snapshot: it is a read of the outbox.
         self._recents = tuple(self._targets.recents())
@@ -144,6 +148,7 @@ class MainWindow(QWidget):
         if self._snapshot is not None:
             now = self._clock()
             self.header.show_time(self._snapshot, now)
+            self.pause_bar.show_snapshot(self._snapshot, now)
             self.footer.show_time(self._snapshot, now)
 
     # --- Qt's side ------------------------------------------------------------------------------------

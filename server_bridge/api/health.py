@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 
 from server_bridge.api.dependencies import Parts, PartsDep
 from server_bridge.api.retention_metrics import retention_registry
+from server_bridge.api.share_metrics import share_registry
 from server_bridge.contract import Condition, Health
 from server_bridge.errors import FerryError
 from server_bridge.human import version
@@ -159,4 +160,5 @@ def metrics(parts: PartsDep) -> Response:
     """Prometheus' text format."""
     text = generate_latest(REGISTRY) + generate_latest(orders_registry(parts.store))
     text += generate_latest(retention_registry(parts.site, parts.store))
+    text += generate_latest(share_registry(parts.site, parts.store))
     return Response(text, media_type=CONTENT_TYPE_LATEST)

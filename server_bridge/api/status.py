@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from fastapi import APIRouter
@@ -18,10 +18,10 @@ from starlette.responses import HTMLResponse
 
 from server_bridge.api.dependencies import PartsDep
 from server_bridge.config import SiteConfig
-from server_bridge.contract import Condition, Heartbeat, WorkstationStatus
+from server_bridge.contract import AgentLoad, Condition, WorkstationStatus
 from server_bridge.human import human_age, human_bytes, version
 from server_bridge.notices import lifetime
-from server_bridge.orders import stages
+from server_bridge.orders import leases, share_rates, stages
 from server_bridge.orders.models import Order, Workstation
 from server_bridge.orders.queue import NO_WORKSTATION
 
@@ -49,9 +49,9 @@ class Station:
     """A workstation as the page shows it."""
 
     name: str
-    status: str
+    state: str
     seen: str
-    acquiring: bool
+    load: str
 
 
 def queues(session: Session, site: SiteConfig) -> dict[str, list[Row]]:
@@ -85,15 +85,42 @@ def queues(session: Session, site: SiteConfig) -> dict[str, list[Row]]:
 
 def stations(session: Session, site: SiteConfig, now: datetime) -> list[Station]:
     """Workstations with their last sign of life; an expired lease is no acquisition."""
-    lease = timedelta(seconds=site.limits.acquiring_lease_seconds)
+    lease = site.limits.acquiring_lease_seconds
+    beats = {beat.workstation_id: beat for beat in leases.book_of(session).beats(session, believed_seconds=0)}
     found = []
     for row in session.scalars(select(Workstation).order_by(Workstation.name)):
         if row.status == WorkstationStatus.REVOKED:
             continue
-        beat = Heartbeat.model_validate(row.heartbeat) if row.heartbeat else Heartbeat()
         age = now - row.last_seen_at if row.last_seen_at else None
-        acquiring = age is not None and age <= lease and any(share.acquiring for share in beat.shares)
-        found.append(Station(row.name, row.status, human_age(age) if age is not None else "never", acquiring))
+        beat = beats.get(row.id)
+        state, load = row.status, ""
+        if beat is not None and beat.holds(now, lease):
+            load = load_text(beat.load)
+            if beat.is_paused(now) and beat.paused_until is not None:
+                state = f"paused until {beat.paused_until:%H:%M} UTC"
+            elif beat.acquiring:
+                state = "acquiring"
+        found.append(Station(row.name, state, human_age(age) if age is not None else "never", load))
+    return found
+
+
+def load_text(load: AgentLoad | None) -> str:
+    """What an agent costs its workstation: "0.4 % CPU, 12.0 kB/s"."""
+    if load is None:
+        return ""
+    moved = "" if load.bytes_per_second is None else f", {human_bytes(int(load.bytes_per_second))}/s"
+    return f"{load.cpu_percent:.1f} % CPU{moved}"
+
+
+def slowed(session: Session, site: SiteConfig, now: datetime) -> dict[str, str]:
+    """By share's title: why its pulls are slowed, and to what."""
+    beats = leases.book_of(session).beats(session, believed_seconds=0)
+    found = {}
+    for share in site.shares:
+        rate = share_rates.rate_of(site, share, beats, now)
+        if rate.slowed and rate.bytes_per_second is not None:
+            most = human_bytes(int(rate.bytes_per_second))
+            found[share.title or share.id] = f"{rate.slowed}; pulls take {most}/s at most."
     return found
 
 
@@ -121,6 +148,7 @@ def status_page(parts: PartsDep) -> HTMLResponse:
             queues=queues(session, parts.site),
             stations=stations(session, parts.site, now),
             ageing=ageing(session, parts.site, now),
+            slowed=slowed(session, parts.site, now),
             human_bytes=human_bytes,
         )
     return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY, "Referrer-Policy": "no-referrer"})

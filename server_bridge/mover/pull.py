@@ -34,6 +34,7 @@ from server_bridge.mover.pulled import PendingFile, PulledFile, PullLimits, Pull
 from server_bridge.mover.room import Promise, Room
 from server_bridge.mover.sources import Source
 from server_bridge.mover.verdict import Verdict, VerdictKind
+from server_bridge.processes.pace import Pace
 from server_bridge.processes.runner import ChildResult, ProcessRunner, RunLock, StopSignal
 
 __all__ = ["PendingFile", "PullLimits", "PullOutcome", "PulledFile", "WantedFile", "pull"]
@@ -65,6 +66,7 @@ def pull(
     quarantine_dir: Path | None = None,
     rsync: str = "rsync",
     room: Room | None = None,
+    pace: Pace | None = None,
 ) -> PullOutcome:
     """Pull ``files`` (paths relative to the share's top, all within ``folder``) to ``staging_dir/<path>``.
     With ``members``, ``folder`` is a group's name, and all are files of its members.
@@ -73,7 +75,8 @@ def pull(
     ``on_file`` is called once for each file confirmed by this call, ``on_progress(bytes, files)`` a few
     times a second and at the end, both under one lock and with counters that only grow. ``stop_event`` ends
     the transfer within a second; what arrived stays and is resumed. ``room`` is shared by all pulls onto one
-    disk. Defaults beside the staging directory:
+    disk. ``pace`` is the rate of the whole pull: its processes share it, and it may change while they
+    run. Defaults beside the staging directory:
     ``.ferry/<name>.lock``, ``.ferry/`` for lists, ``.ferry/<name>.unlisted`` (all on staging's own file
     system).
 
@@ -100,6 +103,7 @@ def pull(
             on_progress=on_progress,
             on_file=on_file,
             stop_event=stop_event,
+            pace=pace,
         )
         found = run.carry_out(known_digests or {}, room or Room())
         return PullOutcome(
@@ -168,6 +172,7 @@ class _Pull:
     on_progress: ProgressHandler | None
     on_file: FileHandler | None
     stop_event: StopSignal | None
+    pace: Pace | None = None
 
     confirmed: dict[str, PulledFile] = field(default_factory=dict)
     reasons: dict[str, PendingFile] = field(default_factory=dict)
@@ -324,6 +329,7 @@ class _Pull:
                 stop_event=self,
                 stdout_limit_bytes=1 << 12,
                 stderr_limit_bytes=_KEPT_BYTES,
+                pace=None if self.pace is None else self,
             )
             with self._guard:
                 self._confirm(shard, last=True)
@@ -334,6 +340,12 @@ class _Pull:
     def is_set(self) -> bool:
         """The stop signal of all shards: the caller's, or the failure of one of them."""
         return self._abort.is_set() or (self.stop_event is not None and self.stop_event.is_set())
+
+    def bytes_per_second(self) -> float | None:
+        """The rate of one process: those that still run share the pull's."""
+        rate = None if self.pace is None else self.pace.bytes_per_second()
+        running = sum(1 for shard in self._shards if shard.result is None and shard.error is None)
+        return None if rate is None else rate / max(1, running)
 
     def _out(self, shard: _Shard, raw: bytes) -> None:
         line = output.parse_line(raw)

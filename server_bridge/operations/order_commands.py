@@ -111,8 +111,14 @@ def _line(state: OrderState) -> Sequence[object]:
         state.file_count,
         human_bytes(state.size_bytes),
         f"{state.share}:{state.path}",
-        state.reason.title if state.reason else "",
+        _why(state),
     )
+
+
+def _why(state: OrderState) -> str:
+    if state.reason:
+        return state.reason.title
+    return state.progress.slowed if state.progress else ""
 
 
 def _condition(state: OrderState) -> str:
@@ -175,6 +181,7 @@ def _facts(state: OrderState) -> list[tuple[str, Any]]:
                 f"{human_bytes(done.bytes_total)}, {done.units_done}/{done.units_total} units",
             )
         )
+        facts.append(("", done.slowed))
     if state.result:
         facts.append(
             ("in OMERO", f"{state.result.image_count} images, filesets {list(state.result.fileset_ids)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -21,8 +22,9 @@ from server_bridge.operations.terminal import (
     table,
     told,
 )
-from server_bridge.orders import sessions
+from server_bridge.orders import leases, sessions
 from server_bridge.orders import workstations as desk
+from server_bridge.orders.leases import Beat
 from server_bridge.orders.models import Workstation, utcnow
 
 workstation_app = typer.Typer(help="Approve or revoke one workstation.", no_args_is_help=True)
@@ -33,8 +35,15 @@ NameArgument = Annotated[str, typer.Argument(help="Its name.", show_default=Fals
 @told
 def workstations(site: SiteOption, as_json: JsonOption = False) -> None:
     """List workstations: who waits for approval, who lives."""
-    with open_store(load_site(site)).read() as session:
+    config, now = load_site(site), utcnow()
+    with open_store(config).read() as session:
         rows = session.scalars(select(Workstation).order_by(Workstation.name)).all()
+        lease = config.limits.acquiring_lease_seconds
+        beats = {
+            beat.workstation_id: beat
+            for beat in leases.book_of(session).beats(session)
+            if beat.holds(now, lease)
+        }
     if as_json:
         say_json(
             [
@@ -46,6 +55,10 @@ def workstations(site: SiteOption, as_json: JsonOption = False) -> None:
                     "hostname": row.hostname,
                     "agent_version": row.agent_version,
                     "last_seen_at": row.last_seen_at,
+                    "now": _doing(beats.get(row.id), now),
+                    "load": load.model_dump(mode="json")
+                    if row.id in beats and (load := beats[row.id].load)
+                    else None,
                 }
                 for row in rows
             ]
@@ -55,7 +68,7 @@ def workstations(site: SiteOption, as_json: JsonOption = False) -> None:
     else:
         say(
             table(
-                ["NAME", "STATUS", "ROOTS", "HOST", "AGENT", "LAST SEEN"],
+                ["NAME", "STATUS", "ROOTS", "HOST", "AGENT", "LAST SEEN", "NOW"],
                 (
                     (
                         row.name,
@@ -64,6 +77,7 @@ def workstations(site: SiteOption, as_json: JsonOption = False) -> None:
                         row.hostname or "-",
                         row.agent_version or "-",
                         moment(row.last_seen_at),
+                        _doing(beats.get(row.id), now) or "-",
                     )
                     for row in rows
                 ),
@@ -71,6 +85,16 @@ def workstations(site: SiteOption, as_json: JsonOption = False) -> None:
         )
         for line in quiet_suggestions.lines_of(rows):
             say(line)
+
+
+def _doing(beat: Beat | None, now: datetime) -> str:
+    """What its lease says, for as long as it is believed."""
+    if beat is None:
+        return ""
+    if beat.is_paused(now) and beat.paused_until is not None:
+        who = f" by {beat.paused_by}" if beat.paused_by else ""
+        return f"paused{who} until {beat.paused_until:%H:%M} UTC"
+    return f"acquiring onto {', '.join(sorted(beat.acquiring))}" if beat.acquiring else ""
 
 
 def parse_roots(given: list[str]) -> dict[str, str]:

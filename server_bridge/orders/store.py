@@ -12,13 +12,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from sqlalchemy import Engine, bindparam, delete, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Engine, bindparam, delete, false, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from server_bridge.contract import Condition, Progress, ProofSummary, Reason, Stage
 from server_bridge.errors import NotFound, StaleAttempt
 from server_bridge.orders import file_rows, notices, stages
 from server_bridge.orders.file_rows import FileRow
+from server_bridge.orders.leases import LeaseBook, Paused
 from server_bridge.orders.models import (
     AuditEntry,
     FeedCounter,
@@ -59,6 +60,22 @@ _SET_PROGRESS = (
 _OWNER = select(Order.attempt, Order.condition).where(Order.id == bindparam("order_id"))
 
 
+def _of_workstation(paused: Paused) -> ColumnElement[bool]:
+    """As :meth:`Paused.covers` says it, for the database."""
+    below = [
+        (Order.share == share)
+        & (
+            (Order.path == root) | Order.path.startswith(f"{root}/", autoescape=True)
+            if root != "."
+            else true()
+        )
+        for share, root in sorted(paused.roots.items())
+    ]
+    nobodys = Order.workstation_id.is_(None) & or_(false(), *below)
+    # Never NULL: its negation is asked for.
+    return func.coalesce(Order.workstation_id == paused.workstation_id, false()) | nobodys
+
+
 class Store:
     """Orders in the database. Safe to share between threads: every method opens its own session."""
 
@@ -68,12 +85,18 @@ class Store:
         self._listeners: list[Callable[[], None]] = []
         self._queued_listeners: list[Callable[[], None]] = []
         self._queues = QueueBook()
+        self._leases = LeaseBook()
         self._proofs: dict[tuple[str, int], ProofSummary] = {}
 
     @property
     def queues(self) -> QueueBook:
         """Who stands where in the queues."""
         return self._queues
+
+    @property
+    def leases(self) -> LeaseBook:
+        """What the workstations' heartbeats say."""
+        return self._leases
 
     @property
     def engine(self) -> Engine:
@@ -96,7 +119,7 @@ class Store:
     def read(self) -> Iterator[Session]:
         """A session for reading; nothing is committed."""
         # Only here: what a writing transaction sees may be rolled back, and the book would not know.
-        info = {"queues": self._queues, "proofs": self._proofs}
+        info = {"queues": self._queues, "proofs": self._proofs, "leases": self._leases}
         with Session(self._engine, expire_on_commit=False, info=info) as session:
             yield session
 
@@ -262,6 +285,7 @@ class Store:
         unsealed: bool = False,
         without_shares: Collection[str] = (),
         touched_after: datetime | None = None,
+        without: Sequence[Paused] = (),
     ) -> list[Order]:
         """Orders that may be attempted now, oldest first. Unsealed orders wait for their agent.
 
@@ -272,6 +296,7 @@ class Store:
             share: of this share alone.
             unsealed: those that the bridge has to seal first, and no others.
             without_shares: none of these shares that still has to look at its share.
+            without: none of these workstations.
             touched_after: only queued ones that somebody put back there since, without moving them on.
         """
         asked = select(Order)
@@ -279,6 +304,8 @@ class Store:
             asked = asked.where(
                 Order.share.not_in(sorted(without_shares)) | Order.stage.not_in(sorted(LOOKS_AT_SHARE))
             )
+        for one in without:
+            asked = asked.where(~_of_workstation(one))
         if touched_after is not None:
             asked = asked.where(
                 Order.condition == Condition.QUEUED,

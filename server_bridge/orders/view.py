@@ -29,10 +29,11 @@ from server_bridge.contract import (
     Stage,
     Target,
 )
-from server_bridge.orders import backup_stamps, commands, outages, stages
+from server_bridge.orders import backup_stamps, commands, leases, outages, stages
 from server_bridge.orders.callers import Caller, has_left
 from server_bridge.orders.intake import waits_for_agent
-from server_bridge.orders.models import Order, OrderFile, OrderProgress, Workstation
+from server_bridge.orders.leases import Paused
+from server_bridge.orders.models import Order, OrderFile, OrderProgress, Workstation, utcnow
 from server_bridge.orders.queue import book_of
 
 MOST_LEFT_OUT_SHOWN = 100
@@ -51,10 +52,22 @@ def states(session: Session, site: SiteConfig, orders: Sequence[Order], caller: 
     queued = {order.id for order in orders if is_queued(order)}
     places = book_of(session).places(session, queued) if queued else {}
     away = outages.reasons(session) if queued else {}
+    paused = leases.paused(leases.book_of(session).beats(session), utcnow(), site) if queued else []
     waits = backup_waits(session, site, orders)
     return [
         _state(
-            session, site, order, caller, names, progress, proofs, started, places, away, waits.get(order.id)
+            session,
+            site,
+            order,
+            caller,
+            names,
+            progress,
+            proofs,
+            started,
+            places,
+            away,
+            paused,
+            waits.get(order.id),
         )
         for order in orders
     ]
@@ -85,6 +98,7 @@ def _state(
     started: set[str],
     places: dict[str, QueuePlace],
     away: dict[str, Reason],
+    paused: Sequence[Paused],
     waits: Reason | None,
 ) -> OrderState:
     facts = commands.Facts(
@@ -113,7 +127,7 @@ def _state(
         target=Target.model_validate(order.target),
         stage=order.stage,
         condition=order.condition,
-        reason=_reason(order, site, away) or waits,
+        reason=_reason(order, site, away, paused) or waits,
         stage_since=order.stage_since,
         created_at=order.created_at,
         updated_at=order.updated_at,
@@ -144,13 +158,21 @@ def _allowed(facts: commands.Facts, order: Order, caller: Caller) -> tuple[str, 
     )
 
 
-def _reason(order: Order, site: SiteConfig, away: dict[str, Reason]) -> Reason | None:
+def _reason(
+    order: Order, site: SiteConfig, away: dict[str, Reason], paused: Sequence[Paused]
+) -> Reason | None:
     if order.reason:
         reason = Reason.model_validate(order.reason)
     elif (
         is_queued(order) and (found := outages.reason_for(away, Stage(order.stage), order.share)) is not None
     ):
         reason = found
+    elif (
+        is_queued(order)
+        and Stage(order.stage) in stages.TRANSFER_STAGES
+        and (pause := next((one for one in paused if one.covers(order)), None)) is not None
+    ):
+        reason = pause.reason
     else:
         return None
     return reason if reason.contact else reason.model_copy(update={"contact": site.contact})

@@ -36,6 +36,7 @@ from server_bridge.pipeline.disk_faults import of_os_error
 from server_bridge.pipeline.live import LiveAttempts
 from server_bridge.pipeline.places import OrderPlaces, places_of
 from server_bridge.pipeline.progress import Reporter
+from server_bridge.pipeline.share_pace import SharePaces
 from server_bridge.processes.kept_output import trim
 from server_bridge.processes.runner import ProcessRunner
 from server_bridge.staging import require_staging
@@ -53,6 +54,10 @@ class Stopping(Exception):
     """The bridge ends: the order goes back into its queue."""
 
 
+class SteppedBack(Exception):
+    """The microscope comes first: the order goes back into its queue, in these words. No try has failed."""
+
+
 class Finished(Exception):
     """The step has put the order where it belongs; the attempt ends."""
 
@@ -68,12 +73,16 @@ class Attempt:
     live: LiveAttempts
     runner: ProcessRunner
     room: Room
+    paces: SharePaces = None  # type: ignore[assignment]
+    """Shared by all attempts of a bridge; one that runs by itself has its own."""
     progressed: bool = False
     """Whether this attempt brought a byte, a file or a unit."""
     reporter: Reporter = field(init=False)
 
     def __post_init__(self) -> None:
         self.reporter = Reporter(self._show)
+        if self.paces is None:
+            self.paces = SharePaces(self.context.site, self.context.store)
 
     def _show(self, progress: Progress) -> None:
         try:
@@ -194,6 +203,8 @@ def _run(attempt: Attempt, steps: Mapping[Stage, Step], stages: Sequence[Stage])
         return "stale"
     except Stopping:
         return _put_back(attempt, "the bridge ends; the order goes on with the next start")
+    except SteppedBack as error:
+        return _put_back(attempt, str(error))
     except FerryError as error:
         return _fail(attempt, error)
     except (DataError, IntegrityError, ProgrammingError) as error:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from server_bridge.contract import Condition, Reason, Stage
 from server_bridge.errors import StaleAttempt
 from server_bridge.orders import outages, stages
+from server_bridge.orders.leases import Paused
 from server_bridge.orders.models import Order, utcnow
 from server_bridge.orders.outages import OMERO, share_need
 from server_bridge.orders.store import Store
@@ -83,6 +84,7 @@ class Dispatcher:
         longest_pause: timedelta = timedelta(hours=2),
         may_work: Callable[[], bool] = lambda: True,
         pause_seconds: float = 30.0,
+        paused: Callable[[], Sequence[Paused]] = lambda: (),
     ) -> None:
         self._store = store
         self._lanes = {lane.queue: lane for lane in lanes}
@@ -92,6 +94,7 @@ class Dispatcher:
         self._lost_seconds = lost_seconds
         self._longest_pause = longest_pause
         self._may_work = may_work
+        self._paused = paused
         self._guard = threading.Lock()
         self._submitted: dict[tuple[str, int], tuple[str, float]] = {}
         """(order, attempt) → (queue, monotonic time of submission), until it ends."""
@@ -183,6 +186,8 @@ class Dispatcher:
         """The orders that this queue may start now, more than fit: some of them may be ending still."""
         closed = self._gates.closed()
         gate = closed.get(share_need(lane.share) if lane.share is not None else OMERO)
+        # Nothing of a workstation that somebody paused; what is in staging already goes on.
+        without = self._paused() if lane.share is not None else ()
         if gate is None:
             shut = [
                 share
@@ -194,17 +199,29 @@ class Dispatcher:
             suspects = self._gates.suspects()
             most = free + len(busy) + len(suspects)
             due = self._store.due(
-                now, lane.among, most, lane.share, unsealed=lane.unsealed, without_shares=shut
+                now,
+                lane.among,
+                most,
+                lane.share,
+                unsealed=lane.unsealed,
+                without_shares=shut,
+                without=without,
             )
             return sorted(due, key=lambda order: order.id in suspects)
         if gate.looking in busy:
             return []  # one is enough; others that run began before
         most = 2 + len(busy)
         due = self._store.due(
-            now, lane.among, most, lane.share, unsealed=lane.unsealed, touched_after=gate.closed_at
+            now,
+            lane.among,
+            most,
+            lane.share,
+            unsealed=lane.unsealed,
+            touched_after=gate.closed_at,
+            without=without,
         )
         if not due and not gate.is_shut(now):
-            due = self._store.due(now, lane.among, most, lane.share, unsealed=lane.unsealed)
+            due = self._store.due(now, lane.among, most, lane.share, unsealed=lane.unsealed, without=without)
         # Another one than last time, where there is one: that one may have failed by itself.
         able = [order for order in due if order.id not in busy]
         chosen = sorted(able, key=lambda order: order.id == gate.failed[-1])[:1]

@@ -68,6 +68,7 @@ class Reporter:
         units_done: int = 0,
         units_total: int = 0,
         import_step: int = 0,
+        slowed: str = "",
         meter: Meter | None = None,
     ) -> bool:
         """Write the counters, unless the last row is younger than a second. Returns whether it wrote."""
@@ -89,6 +90,7 @@ class Reporter:
                 import_step=import_step,
                 rate_bytes_per_second=meter.rate() if meter else None,
                 eta_seconds=meter.eta_seconds(bytes_total) if meter else None,
+                slowed=slowed,
                 at=datetime.now(UTC),
             )
         )

@@ -24,6 +24,7 @@ from server_bridge.pipeline.attempt import IMPORT, TRANSFER, WATCH, Attempt, Ste
 from server_bridge.pipeline.dispatcher import Dispatcher, lanes_of
 from server_bridge.pipeline.engine import Engine, engine_url
 from server_bridge.pipeline.live import LiveAttempts
+from server_bridge.pipeline.share_pace import SharePaces
 from server_bridge.pipeline.steps import (
     annotating,
     baseline,
@@ -79,6 +80,7 @@ class Service:
         self._live = LiveAttempts(self._store)
         self._runner = ProcessRunner()
         self._room = Room()
+        self._paces = SharePaces(site, self._store)
         lanes = lanes_of({share.id: share.pulls for share in site.shares}, site.omero.imports)
         self._engine = Engine(engine_url(site.url, site.state_dir), self._run)
         self._dispatcher = Dispatcher(
@@ -90,6 +92,7 @@ class Service:
             longest_pause=backoff.longest_pause(site.limits),
             may_work=self._sole.held,
             pause_seconds=site.limits.retry_base_seconds,
+            paused=self._paces.paused,
         )
         self._releaser = Releaser(context)
         self._notices = NoticeWatch(context)
@@ -129,7 +132,9 @@ class Service:
         self._dispatcher.started(order_id, number)
         try:
             with self._live.running(order_id, number) as stop:
-                attempt = Attempt(self._context, order_id, number, stop, self._live, self._runner, self._room)
+                attempt = Attempt(
+                    self._context, order_id, number, stop, self._live, self._runner, self._room, self._paces
+                )
                 return run_attempt(attempt, PHASE_STEPS[phase], PHASES[phase])
         finally:
             self._dispatcher.ended(order_id, number)

@@ -200,6 +200,8 @@ def end_orphans(
             # TERM once each: rsync keeps its partial file on the first and dies hard on the second.
             if number == signal.SIGKILL or pid not in seen:
                 signal_verified(pid, number, is_orphan)
+                # One that was held back when its bridge died takes TERM only when continued.
+                signal_verified(pid, signal.SIGCONT, is_orphan)
         seen.update(orphans)
         time.sleep(0.05)
 

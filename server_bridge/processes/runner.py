@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server_bridge.errors import NeedsAttention
+from server_bridge.processes.pace import Pace
 from server_bridge.processes.run_lock import LOCK_VARIABLE, LockBusy, OrphansRemain, RunLock, end_orphans
 from server_bridge.processes.streams import Kept, LineHandler
 from server_bridge.processes.watch import Ended, StopSignal, Watch
@@ -144,6 +145,7 @@ class ProcessRunner:
         stop_event: StopSignal | None = None,
         stdout_limit_bytes: int = 1 << 20,
         stderr_limit_bytes: int = 1 << 18,
+        pace: Pace | None = None,
     ) -> ChildResult:
         """Run ``argv`` to its end and return what is left of it.
 
@@ -153,7 +155,7 @@ class ProcessRunner:
         the calling thread; an exception from one ends the child and is raised here. Output limits bound
         what is *kept* (head and tail), not what handlers see. ``stall_seconds``: no output on either stream
         and less than a mebibyte moved by the whole group. A set ``stop_event`` sends TERM within a tenth of
-        a second, KILL after ``grace_seconds``.
+        a second, KILL after ``grace_seconds``. ``pace`` holds the group back to a rate that may change.
 
         Raises `ProgramMissing`, `LockBusy`, `OrphansRemain`.
         """
@@ -173,6 +175,7 @@ class ProcessRunner:
                     stop_event=stop_event,
                     stdout_limit_bytes=stdout_limit_bytes,
                     stderr_limit_bytes=stderr_limit_bytes,
+                    pace=pace,
                 )
         started = time.monotonic()
         child = self._spawn(argv, env, cwd, lock)
@@ -186,6 +189,7 @@ class ProcessRunner:
             self.grace_seconds,
             Kept(stdout_limit_bytes),
             Kept(stderr_limit_bytes),
+            pace,
         )
         try:
             watch.follow()

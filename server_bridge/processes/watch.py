@@ -16,6 +16,7 @@ import subprocess
 import time
 from typing import Protocol
 
+from server_bridge.processes.pace import Pace, Pacer
 from server_bridge.processes.run_lock import (
     OrphansRemain,
     bytes_moved,
@@ -65,8 +66,10 @@ class Watch:
         grace_seconds: float,
         stdout: Kept,
         stderr: Kept,
+        pace: Pace | None = None,
     ) -> None:
         self._child = child
+        self._pacer = None if pace is None else Pacer(child.pid, pace)
         self._lines = {
             "stdout": None if on_stdout_line is None else Lines(on_stdout_line),
             "stderr": None if on_stderr_line is None else Lines(on_stderr_line),
@@ -95,10 +98,11 @@ class Watch:
                 selector.register(stream, selectors.EVENT_READ, name)
             while True:
                 read = 0
-                for key, _ in selector.select(_POLL_SECONDS) if selector.get_map() else ():
+                wait = self._keep_pace(exited_at is not None)
+                for key, _ in selector.select(wait) if selector.get_map() else ():
                     read += self._read(selector, key)
                 now = time.monotonic()
-                if read:
+                if read or (self._pacer is not None and self._pacer.is_holding):
                     self._active_at = now
                 if self._has_exited():
                     exited_at = exited_at or now
@@ -111,15 +115,27 @@ class Watch:
                 elif self._kill_at is not None and now > self._kill_at + _UNKILLABLE_SECONDS:
                     break
                 elif not selector.get_map():
-                    time.sleep(_POLL_SECONDS)
+                    time.sleep(wait)
                 self._decide(now)
         for lines in self._lines.values():
             if lines is not None:
                 lines.finish()
 
+    def _keep_pace(self, exited: bool) -> float:
+        """Hold the group back where it has a rate. Returns how long the streams may be waited for."""
+        if self._pacer is None:
+            return _POLL_SECONDS
+        if exited or self._kill_at is not None:
+            # What was told to end must be able to.
+            self._pacer.release()
+            return _POLL_SECONDS
+        return min(_POLL_SECONDS, self._pacer.tick())
+
     def clear(self) -> None:
         """End whatever is left of the group, close the pipes, reap the child. Raises `OrphansRemain`."""
         group = self._child.pid
+        if self._pacer is not None:
+            self._pacer.release()
         if not self._has_exited() and not self._told:  # only after an exception of a line handler
             self._tell()
         now = time.monotonic()

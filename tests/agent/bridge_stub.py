@@ -69,6 +69,9 @@ class BridgeStub:
     release_files: dict[str, list[Json]] = field(default_factory=dict)
     freed: list[Json] = field(default_factory=list)
     heartbeats: list[Json] = field(default_factory=list)
+    lease_seconds: int = 120
+    refuses_in_heartbeats: frozenset[str] = frozenset()
+    """Fields that this bridge does not know."""
     sessions: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     """Token → (username, session id, grant key)."""
     ended: set[str] = field(default_factory=set)
@@ -241,8 +244,10 @@ class BridgeStub:
             case "GET", ["v1", "workstation"]:
                 return 200, self._workstation()
             case "POST", ["v1", "workstation", "heartbeat"]:
+                if self.refuses_in_heartbeats & seen.json.keys():
+                    return 422, self._problem(422, "request_not_valid")
                 self.heartbeats.append(seen.json)
-                return 200, {"server_time": self.now_text(), "acquiring_lease_seconds": 120}
+                return 200, {"server_time": self.now_text(), "acquiring_lease_seconds": self.lease_seconds}
             case "GET", ["v1", "targets", kind]:
                 if not self._who(seen):
                     return 401, self._problem(401, "not_signed_in")

@@ -57,6 +57,9 @@ class OwnPlatform(PosixPlatform):
     def lower_priority(self) -> None:
         """The test process keeps its priority."""
 
+    def lower_thread(self) -> None:
+        """Its threads, too."""
+
 
 def until(look: Callable[[], Found], what: str, seconds: float = 30.0) -> Found:
     """Poll until ``look`` gives something true."""
@@ -83,7 +86,7 @@ class Bench:
         self.snapshots: list[Snapshot] = []
         self.engine = self.new_engine()
 
-    def new_engine(self) -> Engine:
+    def new_engine(self, heartbeat_seconds: float = 0.5) -> Engine:
         """A (re)started agent with the same files."""
         settings = AgentSettings(
             bridge_url=self.stub.url,
@@ -92,7 +95,7 @@ class Bench:
             hot_seconds=0.1,
             today_seconds=0.2,
             full_seconds=1.0,
-            heartbeat_seconds=0.5,
+            heartbeat_seconds=heartbeat_seconds,
             open_manifest_seconds=0.5,
             request_seconds=5,
             retry_cap_seconds=0.5,

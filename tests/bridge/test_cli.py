@@ -19,6 +19,8 @@ from server_bridge.cli import app
 from server_bridge.config import HttpConfig, SiteConfig, is_loopback
 from server_bridge.contract import (
     AcquisitionKind,
+    AgentLoad,
+    Heartbeat,
     OrderIntent,
     Release,
     ReleasedFile,
@@ -217,6 +219,11 @@ def test_workstations_are_approved_and_revoked(site: SiteConfig, store: Store, s
     )
     row = json.loads(ferry("workstations", "--json", site=site_file, process=False).stdout)[0]
     assert (row["status"], row["roots"]) == ("approved", {"conf": "scope1"})
+    beat = Heartbeat(paused_for_seconds=600, paused_by="Alice", load=AgentLoad(cpu_percent=0.5))
+    workstations.heartbeat(store, row["id"], beat, utcnow())
+    assert "paused by Alice until" in ferry("workstations", site=site_file, process=False).stdout
+    row = json.loads(ferry("workstations", "--json", site=site_file, process=False).stdout)[0]
+    assert (row["load"]["cpu_percent"], row["now"][:6]) == (0.5, "paused")
     assert ferry("workstation", "revoke", "scope-1", site=site_file, process=False).returncode == 0
     assert "revoked" in ferry("workstations", site=site_file, process=False).stdout
     with store.read() as session:

@@ -168,6 +168,7 @@ def test_every_reason_on_an_order_says_what_to_do() -> None:
     elsewhere = {
         "writing",
         "watching",
+        "paused_at_microscope",
         "backup_missing",
         "person_deactivated",
         "already_imported",

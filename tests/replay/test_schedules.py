@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -143,7 +144,7 @@ def test_no_schedule_leaves_a_seal_on_data_that_is_not_the_final_one(
         assert {one["path"]: (one["size_bytes"], one["mtime_ns"]) for one in last["files"]} == final
         truth = player.disk.versions("run")
         assert player.bridge.seals[-1].versions == truth
-        for before, after in zip(manifests, manifests[1:], strict=False):
+        for before, after in pairwise(manifests):
             assert after["revision"] > before["revision"]
 
     played(_Held, microscope([*steps, *words], (*apart(outage_list), *jolt_list), round_ns), seed, check)

@@ -17,9 +17,10 @@ from server_bridge.mover.listing import FolderMissing
 from server_bridge.mover.pull import PulledFile, PullLimits, PullOutcome, WantedFile, pull
 from server_bridge.mover.verdict import VerdictKind
 from server_bridge.orders import file_rows
+from server_bridge.orders.leases import Paused
 from server_bridge.orders.models import OrderFile, utcnow
 from server_bridge.pipeline import compare
-from server_bridge.pipeline.attempt import Attempt
+from server_bridge.pipeline.attempt import Attempt, SteppedBack
 from server_bridge.pipeline.progress import Meter
 from server_bridge.pipeline.sources import source_of
 from server_bridge.pipeline.steps import restored, source_gone
@@ -68,10 +69,30 @@ class DigestBook:
         )
 
 
+class _Stop:
+    """Ends the pull where the order moved on, the bridge ends, or somebody at the microscope paused it."""
+
+    LOOK_SECONDS = 1.0
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._order = attempt.order
+        self._looked_at = float("-inf")
+        self.pause: Paused | None = None
+
+    def is_set(self) -> bool:
+        now = time.monotonic()
+        if self.pause is None and now - self._looked_at >= self.LOOK_SECONDS:
+            self._looked_at = now
+            self.pause = self._attempt.paces.pause_of(self._order)
+        return self.pause is not None or self._attempt.stop.is_set()
+
+
 def run(attempt: Attempt) -> None:
     """Pull what is not there yet.
 
     Raises:
+        SteppedBack: where the workstation was paused; what came is kept.
         StepFailed: with the mover's own words where files are pending.
         Finished: once all is staged, or when the source changed under the pull.
     """
@@ -87,7 +108,7 @@ def run(attempt: Attempt) -> None:
         # A manifest was replaced between two attempts: its files have no baseline yet.
         pull_again(attempt, [], "some files have no baseline; the share is listed anew")
     restored.make_way(attempt, files)
-    meter = Meter()
+    meter, stop = Meter(), _Stop(attempt)
     total = sum(file.size_bytes for file in wanted)
 
     def on_progress(bytes_done: int, files_done: int) -> None:
@@ -97,6 +118,7 @@ def run(attempt: Attempt) -> None:
             bytes_total=total,
             files_done=files_done,
             files_total=len(wanted),
+            slowed=pace.slowed,
             meter=meter,
         )
 
@@ -104,24 +126,28 @@ def run(attempt: Attempt) -> None:
     places.work.mkdir(parents=True, exist_ok=True)
     book = DigestBook(attempt)
     try:
-        outcome = pull(
-            source_of(share),
-            order.path,
-            wanted,
-            places.staging,
-            attempt.runner,
-            members=tuple(order.members),
-            on_progress=on_progress,
-            on_file=book.add,
-            stop_event=attempt.stop,
-            known_digests={file.path: file.sha1 for file in files if file.sha1 and file.staged_at},
-            limits=PullLimits(stall_seconds=share.stall_seconds, keep_free_bytes=site.limits.keep_free_bytes),
-            lock_path=places.lock,
-            work_dir=places.work,
-            quarantine_dir=places.quarantine,
-            rsync=site.rsync,
-            room=attempt.room,
-        )
+        with attempt.paces.pulling(share) as pace:
+            outcome = pull(
+                source_of(share),
+                order.path,
+                wanted,
+                places.staging,
+                attempt.runner,
+                members=tuple(order.members),
+                on_progress=on_progress,
+                on_file=book.add,
+                stop_event=stop,
+                known_digests={file.path: file.sha1 for file in files if file.sha1 and file.staged_at},
+                limits=PullLimits(
+                    stall_seconds=share.stall_seconds, keep_free_bytes=site.limits.keep_free_bytes
+                ),
+                lock_path=places.lock,
+                work_dir=places.work,
+                quarantine_dir=places.quarantine,
+                rsync=site.rsync,
+                room=attempt.room,
+                pace=pace,
+            )
     finally:
         # Also after a failure or a stop: what is confirmed needs not come a second time.
         book.commit()
@@ -130,6 +156,8 @@ def run(attempt: Attempt) -> None:
     attempt.check()
     attempt.progressed = attempt.progressed or outcome.moved
     _note_unlisted(attempt, outcome)
+    if stop.pause is not None and outcome.pending:
+        raise SteppedBack(stop.pause.reason.detail)
     if outcome.pending or outcome.verdict.kind is not VerdictKind.DONE:
         _explain(attempt, outcome)
     if lacking := _without_digest(attempt):

@@ -221,6 +221,25 @@ def test_a_pass_keeps_to_its_budget_and_the_next_one_goes_on(
     assert len(second) == 6
 
 
+def test_while_the_microscope_acquires_a_pass_keeps_to_a_quarter_of_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        scene.write(f"run{number}/a.tif")
+    real = listing.walk
+
+    def slow(*args: object, **kwargs: object) -> Iterator[listing.FileSeen]:
+        scene.clock.pass_time(4)
+        return real(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(listing, "walk", slow)
+    scene.scanner.stand_back = True
+    assert len(scene.look()) == 2
+    scene.scanner.stand_back = False
+    assert len(scene.look()) == 6
+    assert scene.scanner.entries_looked == 8, "two of them were looked at twice"
+
+
 def test_one_unreadable_folder_is_said_on_its_card_and_stops_nothing_else(scene: Scene) -> None:
     scene.write("run1/a.tif")
     scene.write("run2/a.tif")

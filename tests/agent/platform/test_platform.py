@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path, PureWindowsPath
 
 import keyring.backend
@@ -84,6 +86,34 @@ def test_private_files_are_whole_and_for_their_owner_only(tmp_path: Path) -> Non
 def test_this_program_is_among_the_running_ones() -> None:
     found = PosixPlatform().running_programs()
     assert found is not None and any(name.startswith(("python", "pytest")) for name in found)
+
+
+def test_one_thread_steps_back_and_the_others_keep_their_priority() -> None:
+    platform = PosixPlatform()
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    found: list[tuple[int, str]] = []
+
+    def work() -> None:
+        platform.lower_thread()
+        me = threading.get_native_id()
+        told = subprocess.run(
+            ["ionice", "-p", str(me)], capture_output=True, text=True, check=True, timeout=60
+        )
+        found.append((os.getpriority(os.PRIO_PROCESS, me), told.stdout.strip()))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [(19, "idle")]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == nice
+
+
+def test_the_bytes_that_this_process_moved_are_counted(tmp_path: Path) -> None:
+    platform = PosixPlatform()
+    before = platform.io_bytes()
+    (tmp_path / "file").write_bytes(b"x" * 1_000_000)
+    after = platform.io_bytes()
+    assert before is not None and after is not None and after - before >= 1_000_000
 
 
 class Store(keyring.backend.KeyringBackend):

@@ -80,6 +80,7 @@ def test_the_menu_starts_with_the_log_off_sentence(controller: Controller) -> No
         "Stay signed in for now: plate-4 needs a target, timelapse_siRNA_07 is still being written…",
         "Open OMERO Ferry",
         "Choose target for 2026-11-23_plate-4…",
+        "Pause",
         "Sign out Alice Lindgren",
         "Quit",
     ]

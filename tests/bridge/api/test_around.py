@@ -120,6 +120,58 @@ def test_metrics_count_orders_and_name_nobody(bridge: Bridge, alice: Desk) -> No
     assert "alice" not in text
 
 
+ACQUIRING = {
+    "shares": [{"share": "conf", "answered": True, "acquiring": True, "free_bytes": 80, "total_bytes": 100}],
+    "load": {"cpu_percent": 0.4, "bytes_per_second": 12000, "entries": 100},
+}
+
+
+def test_an_acquisition_its_rate_and_the_agents_load_are_seen(bridge: Bridge) -> None:
+    desk = bridge.workstation()
+    assert desk.call("POST", "/v1/workstation/heartbeat", json=ACQUIRING).status_code == 200
+    page = bridge.http.get("/").text
+    assert "Slowed: scope-1 is acquiring; pulls take 21.0 MB/s at most." in page
+    assert "<td>acquiring</td><td>0.4 % CPU, 12.0 kB/s</td>" in page
+    text = bridge.http.get("/metrics").text
+    assert 'ferry_share_acquiring{share="conf"} 1.0' in text
+    assert 'ferry_share_rate_limit_bytes{share="conf"} 2.097152e+07' in text
+    assert 'ferry_share_fill_ratio{share="conf"} 0.1' in text
+    assert 'ferry_agent_cpu_percent{workstation="scope-1"} 0.4' in text
+    assert desk.call("POST", "/v1/workstation/heartbeat", json={}).status_code == 200
+    text = bridge.http.get("/metrics").text
+    assert 'ferry_share_acquiring{share="conf"} 0.0' in text
+    assert "ferry_share_rate_limit_bytes{" not in text, "no limit"
+
+
+def test_a_pause_is_seen_by_staff_and_names_nobody_on_the_wall(bridge: Bridge) -> None:
+    desk = bridge.workstation()
+    beat = {"paused_for_seconds": 1800, "paused_by": "Alice Lindgren"}
+    assert desk.call("POST", "/v1/workstation/heartbeat", json=beat).status_code == 200
+    page = bridge.http.get("/").text
+    assert "paused until" in page and "Alice" not in page
+    assert 'ferry_workstation_paused{workstation="scope-1"} 1.0' in bridge.http.get("/metrics").text
+
+
+def test_a_pause_of_a_queued_order_says_who_and_until_when(bridge: Bridge) -> None:
+    desk = bridge.workstation().sign_in("alice")
+    order_id, _answer = desk.order()
+    with bridge.store.write() as session:
+        order = bridge.store.get(session, order_id)
+        order.sealed, order.condition, order.reason = True, Condition.QUEUED, None
+    beat = {"paused_for_seconds": 1800, "paused_by": "Alice Lindgren"}
+    desk.call("POST", "/v1/workstation/heartbeat", json=beat, person=False)
+    reason = desk.call("GET", f"/v1/orders/{order_id}").json()["reason"]
+    assert reason["code"] == "paused_at_microscope"
+    assert reason["detail"].startswith("scope-1 was paused by Alice Lindgren until ")
+
+
+@pytest.mark.parametrize("seconds", [-1, 8 * 3600 + 1])
+def test_a_pause_longer_than_eight_hours_is_refused(bridge: Bridge, seconds: float) -> None:
+    desk = bridge.workstation()
+    answer = desk.call("POST", "/v1/workstation/heartbeat", json={"paused_for_seconds": seconds})
+    assert answer.status_code == 422
+
+
 def test_invented_addresses_become_no_metric(bridge: Bridge) -> None:
     bridge.http.get("/v1/" + "z" * 50)
     assert "z" * 50 not in bridge.http.get("/metrics").text

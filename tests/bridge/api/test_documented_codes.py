@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[3]
 ELSEWHERE = {
     "writing",  # reasons on an order, no refusals
     "watching",
+    "paused_at_microscope",
     "root_not_valid",  # told on the command line
     "no_such_workstation",
     "orders_in_use",  # told on the command line
