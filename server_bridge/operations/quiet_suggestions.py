@@ -23,7 +23,8 @@ def line_of(workstation: str, one: QuietSuggestion) -> str:
     )
     return (
         f"{workstation}, share {one.share}: {one.format} paused for up to "
-        f"{_clock(one.longest_pause_seconds)} and went on ({times}). A quiet_seconds of {one.suggested_seconds:.0f} outlasts that. {waits}"
+        f"{_clock(one.longest_pause_seconds)} and went on ({times}). "
+        f"A quiet_seconds of {one.suggested_seconds:.0f} outlasts that. {waits}"
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.core import clerk, scanner, settle
+from agent.core import clerk, judgement, settle
 from agent.core.pauses import Longest
 from server_bridge.contract import AcquisitionRule
 from tests.agent.bridge_stub import BridgeStub
@@ -50,7 +50,7 @@ def test_it_notices_when_pauses_are_not_learned(tmp_path: Path, monkeypatch: pyt
     def learned(quiet_seconds: float, _longest: float) -> float:
         return quiet_seconds
 
-    monkeypatch.setattr(scanner, "learned_seconds", learned)
+    monkeypatch.setattr(judgement, "learned_seconds", learned)
     assert play("learned-pause", tmp_path).outcome is Outcome.TOO_EARLY
 
 
@@ -58,7 +58,7 @@ def test_it_notices_when_nobody_asks_who_has_a_file_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fine = settle.Witness("open", settle.WitnessState.OK, "not asked")
-    monkeypatch.setattr(scanner, "probe", lambda *_: fine)
+    monkeypatch.setattr(judgement, "probe", lambda *_: fine)
     assert play("dragged-in-slowly", tmp_path).outcome is Outcome.TOO_EARLY
 
 
@@ -76,7 +76,7 @@ def test_it_notices_when_an_acquisition_is_never_seen_finished(
         verdict = real(*args, **kwargs)  # type: ignore[arg-type]
         return settle.Verdict(False, verdict.quiet_seconds, verdict.needed_seconds, verdict.witnesses)
 
-    monkeypatch.setattr(scanner, "judge", never)
+    monkeypatch.setattr(judgement, "judge", never)
     result = play("nd2-preallocated", tmp_path)
     assert result.outcome is Outcome.MISSED and result.missed == ("movie.nd2",)
 
