@@ -110,4 +110,5 @@ class ShareRuleConfig(RuleConfig):
                 values.pop("depth", None)
             values |= theirs
         checked = RuleConfig.model_validate(values)
-        return AcquisitionRule.model_validate(checked.model_dump())
+        # An agent that knows no templates goes by the depth.
+        return AcquisitionRule.model_validate(checked.model_dump() | {"depth": checked.levels})

@@ -72,6 +72,8 @@ class Target:
     kind: AcquisitionKind
     members: tuple[str, ...] = ()
     """A group's patterns."""
+    names: tuple[str, ...] = field(default=(), compare=False)
+    """The names of a group when its folder was listed in this pass; empty where it was not."""
 
 
 @dataclass(slots=True)

@@ -133,4 +133,4 @@ def levels_of(share: WorkstationShare) -> int:
     if share.rule.items == "files":
         return DEEPEST
     root = root_of(share)
-    return (root.count("/") + 1 if root else 0) + share.rule.depth
+    return (root.count("/") + 1 if root else 0) + share.rule.levels

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import translate
@@ -170,6 +170,42 @@ def _walk_group(
         # Deleted while we looked; the next look tells.
         with suppress(FileNotFoundError):
             yield from _walk_folder(folder, name, judged, beat)
+
+
+def walk_names(top: Path, path: str, names: Iterable[str], *, beat: Beat = no_beat) -> Iterator[FileSeen]:
+    """Yield a group's files by the names that a listing has just shown, in the order in which `walk` does.
+
+    A folder with a thousand images beside each other would otherwise be listed a thousand times. Each file is
+    asked itself, so that this is a judging walk.
+
+    Raises:
+        Gone, Unreadable, ShareAway: as `walk` does.
+    """
+    prefix = path.rpartition("/")[0]
+    there, folders = False, []
+    for entry in sorted(names):
+        name = f"{prefix}/{entry}" if prefix else entry
+        beat()
+        try:
+            status = (top / name).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            raise Unreadable(name, error) from error
+        except OSError as error:
+            raise away(error) from error
+        if getattr(status, "st_file_attributes", 0) & _REPARSE_POINT:
+            continue
+        if stat.S_ISREG(status.st_mode):
+            there = True
+            yield FileSeen(name, status.st_size, status.st_mtime_ns)
+        elif stat.S_ISDIR(status.st_mode):
+            folders.append((top / name, name))
+    if not there and not folders:
+        raise Gone(path)
+    for folder, name in folders:
+        with suppress(FileNotFoundError):
+            yield from _walk_folder(folder, name, True, beat)
 
 
 def _walk_folder(start: Path, path: str, judged: bool, beat: Beat) -> Iterator[FileSeen]:

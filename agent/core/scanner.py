@@ -44,6 +44,8 @@ from agent.platform.base import Platform
 from server_bridge.contract import AcquisitionKind, WorkstationShare
 
 log = logging.getLogger(__name__)
+NAMES_ASKED = 64
+"""A group of up to so many entries is looked at by their names; of a larger one the folder is listed anew."""
 __all__ = ["ShareScanner", "Tier", "Tiers", "Tracked"]
 
 
@@ -290,7 +292,9 @@ class ShareScanner:
     def _item(self, path: str, kind: AcquisitionKind, found: Found) -> Target:
         """What it is and a group's patterns: as discovery saw them now, else as they are known."""
         item, tracked = found.items.get(path), self._tracked.get(path)
-        return Target(kind, item.members if item else tracked.found.members if tracked else ())
+        if item is not None:
+            return Target(kind, item.members, item.names)
+        return Target(kind, tracked.found.members if tracked else ())
 
     def _look(
         self, path: str, what: Target, tracked: Tracked | None, ignore: tuple[str, ...]
@@ -316,7 +320,10 @@ class ShareScanner:
             look.listed = seen.content
 
     def _begin(self, path: str, what: Target, ignore: tuple[str, ...], *, judged: bool) -> OpenLook:
-        files = listing.walk(self._top, path, members=what.members, judged=judged, beat=self._beat)
+        if 0 < len(what.names) <= NAMES_ASKED:
+            files = listing.walk_names(self._top, path, what.names, beat=self._beat)
+        else:
+            files = listing.walk(self._top, path, members=what.members, judged=judged, beat=self._beat)
         return OpenLook(Fold(files, ignore), what, judged, self._clock.monotonic())
 
     # --- what it means --------------------------------------------------------------------------------

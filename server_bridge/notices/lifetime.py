@@ -81,6 +81,17 @@ def _utc(at: datetime) -> datetime:
 
 def unordered(session: Session, site: SiteConfig) -> tuple[list[Aging], frozenset[str]]:
     """What workstations see and nobody ordered, and the shares that some workstation does not know all of."""
+    found, unsure = _told(session, site)
+    return [one for one in found if not _is_settled(session, one)], unsure
+
+
+def members_told(session: Session, site: SiteConfig, share: str, path: str) -> tuple[str, ...]:
+    """A group's patterns, where a workstation names an unordered group there; empty for anything else."""
+    found, _unsure = _told(session, site)
+    return next((one.members for one in found if (one.share, one.path) == (share, path)), ())
+
+
+def _told(session: Session, site: SiteConfig) -> tuple[list[Aging], frozenset[str]]:
     found: dict[tuple[str, str], Aging] = {}
     unsure: set[str] = set()
     rows = session.scalars(select(Workstation).where(Workstation.status == WorkstationStatus.APPROVED)).all()
@@ -110,14 +121,7 @@ def unordered(session: Session, site: SiteConfig) -> tuple[list[Aging], frozense
                 ),
                 members=seen.members,
             )
-    return [one for one in found.values() if not _is_settled(session, one)], frozenset(unsure)
-
-
-def members_told(session: Session, site: SiteConfig, share: str, path: str) -> tuple[str, ...]:
-    """A group's patterns, where a workstation names an unordered group there; empty for anything else."""
-    return next(
-        (one.members for one in unordered(session, site)[0] if (one.share, one.path) == (share, path)), ()
-    )
+    return list(found.values()), frozenset(unsure)
 
 
 def _is_settled(session: Session, one: Aging) -> bool:

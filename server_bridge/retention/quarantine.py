@@ -226,6 +226,8 @@ def _require_restorable(
         places.require_free(session, order.id, order.share, overlap.place_of(order), caller)
     share = site.share(order.share)
     entries = _entries(session, order.id, {row.path for row in rows})
+    if stage is Stage.DISCARDED:
+        places.require_own_files(session, order, entries, caller)
     found = places.already_imported(
         session, order, entries, share.mtime_tolerance_seconds if share is not None else 0.0
     )

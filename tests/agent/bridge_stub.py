@@ -346,6 +346,7 @@ class BridgeStub:
             "share": seen.json["share"],
             "path": seen.json["path"],
             "kind": seen.json["kind"],
+            "members": seen.json.get("members", []),
             "target": seen.json["target"],
             "stage": "accepted",
             "condition": "waiting",

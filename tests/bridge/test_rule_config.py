@@ -57,7 +57,7 @@ def test_a_workstation_gets_the_shares_rule_with_its_own_changes() -> None:
         """
     )
     assert site.of("any other") == AcquisitionRule(
-        template="{user}/{acquisition}", quiet_seconds=300, acquisition_programs=("zen.exe",)
+        template="{user}/{acquisition}", depth=2, quiet_seconds=300, acquisition_programs=("zen.exe",)
     )
     screening = site.of("Screening")
     assert (screening.items, screening.levels, screening.template) == ("files", 1, "")

@@ -16,7 +16,7 @@ import glob
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
@@ -49,6 +49,8 @@ class Item:
     """In words, for staff who look at how a rule groups."""
     awaits: str = ""
     """What has to come before it is whole, in words."""
+    names: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    """Of a group: the names that are there now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def group(
     for item, taken in found:
         # A pattern that also takes what is kept elsewhere would bring the same file twice.
         if set(taken) == {name for member in item.members for name in _matching(names, member)}:
-            items.append(item)
+            items.append(replace(item, names=tuple(sorted(taken))))
         else:
             left |= {name: everything[name] for name in taken}
     for entry in list(left.values()):
@@ -154,7 +156,7 @@ def _keep(
         if item.kind is AcquisitionKind.GROUP:
             taken = _take(left, names, item.members)
             if taken:
-                yield item, taken
+                yield replace(item, names=tuple(sorted(taken))), taken
         else:
             entry = left.get(item.name)
             if entry is not None and entry.is_folder == (item.kind is AcquisitionKind.FOLDER):

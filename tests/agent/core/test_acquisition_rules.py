@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from agent.core import listing
 from agent.core.acquisition import Acquisition
 from agent.core.claims import takes_standing_target
 from agent.core.settle import Override
@@ -274,3 +276,20 @@ def test_a_rule_that_becomes_deeper_lets_go_of_what_was_finished(scene: Scene) -
     with_rule(scene, depth=2)
     scene.look(60)
     assert set(scene.look(60)) == {"alice/run1"}
+
+
+def test_many_images_in_one_folder_do_not_list_it_once_each(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(60):
+        scene.write(f"img{number}.czi", makers.czi())
+    listed: list[Path] = []
+    real = listing.entries_of
+
+    def counted(folder: Path) -> list[os.DirEntry[str]]:
+        listed.append(folder)
+        return real(folder)
+
+    monkeypatch.setattr(listing, "entries_of", counted)
+    assert len(scene.look()) == 60
+    assert len(listed) == 1

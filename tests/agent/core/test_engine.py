@@ -449,8 +449,7 @@ def test_a_second_agent_on_the_machine_leaves_the_scanning_to_the_first_but_show
     started(bench)
     bench.write("alice/run19/a.tif")
     bench.wait_for("run19", lambda card: card.state is CardState.UNCLAIMED, "unclaimed")
-    first = bench.engine
-    other = bench.new_engine()
+    first, other = bench.engine, bench.new_engine()
     first_id = bench.card("run19").id  # type: ignore[union-attr]
     bench.snapshots.clear()
     other.start()
@@ -458,8 +457,8 @@ def test_a_second_agent_on_the_machine_leaves_the_scanning_to_the_first_but_show
         card = bench.wait_for("run19", lambda card: card.state is CardState.UNCLAIMED, "seen there as well")
         assert card.id == first_id
     finally:
-        first.stop()
         other.stop()
+        first.stop()
 
 
 def test_the_core_runs_without_qt() -> None:

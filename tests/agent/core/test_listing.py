@@ -97,3 +97,17 @@ def test_a_file_and_a_folder_are_walked_as_before(share_top: Path) -> None:
     assert walked(share_top, "one.czi") == ["one.czi"]
     with pytest.raises(listing.Gone):
         walked(share_top, "run3")
+
+
+def test_a_group_walked_by_its_names_is_the_same_as_by_its_patterns(share_top: Path) -> None:
+    for name in ("img.vsi", "_img_/b/2.ets", "_img_/a/1.ets", "img2.vsi", "other.txt"):
+        path = share_top / "alice" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    (share_top / "alice" / "linked").symlink_to(share_top)
+    members, names = ("img.vsi", "_img_", "linked"), ("_img_", "img.vsi", "linked", "gone")
+    by_patterns = list(listing.walk(share_top, "alice/img.vsi", members=members, judged=True))
+    assert list(listing.walk_names(share_top, "alice/img.vsi", names)) == by_patterns
+    assert len(by_patterns) == 3
+    with pytest.raises(listing.Gone):
+        list(listing.walk_names(share_top, "alice/img.vsi", ("gone", "linked")))
