@@ -270,11 +270,11 @@ class Engine:
         """End every thread; what is in the outbox is sent at the next start. Takes a few seconds at most."""
         if self._stopped:
             return
-        self._stopped = True
+        with self._lock:
+            self._stopped = True  # from here on nobody starts another runner
+            runners = list(self._runners.values())
         for worker in self._workers.values():
             worker.stop()
-        with self._lock:
-            runners = list(self._runners.values())
         for runner in runners:
             runner.stop()
         self._sender.stop_waiting()
@@ -398,9 +398,9 @@ class Engine:
         """Shares or rules are new: run a scanner for each share that this machine knows where to find."""
         workstation = self._station.workstation()
         wanted = {share.id: share for share in workstation.shares} if workstation else {}
-        if self._stopped:
-            return
         with self._lock:
+            if self._stopped:
+                return
             for share_id in list(self._runners):
                 if self._runners[share_id].share != wanted.get(share_id):
                     # It may be in a hung call: its thread lets the lock go when it ends.
