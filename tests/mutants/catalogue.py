@@ -120,8 +120,8 @@ MUTANTS: tuple[Mutant, ...] = (
         name="digest-before-the-disk-has-the-file",
         promise="what the table says is staged survives a power loss",
         file="server_bridge/pipeline/steps/pulling.py",
-        before="        sync_filesystem(attempt.places.staging)\n        now = utcnow()",
-        after="        now = utcnow()",
+        before="        sync_filesystem(attempt.places.staging)\n        file_rows.write(",
+        after="        file_rows.write(",
         tests=(POWER,),
     ),
 )

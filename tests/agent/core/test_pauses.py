@@ -69,7 +69,9 @@ def test_staff_are_told_only_where_the_rule_gives_too_little() -> None:
 
 def test_the_heartbeat_carries_what_was_learned() -> None:
     share = workstation_share()
-    beat = heartbeat.beat("1", NOW, [share], {}, [], set(), set(), pauses={"scope1": [Longest("czi", 4 * 3600, 2)]})
+    beat = heartbeat.beat(
+        "1", NOW, [share], {}, [], set(), set(), pauses={"scope1": [Longest("czi", 4 * 3600, 2)]}
+    )
     (one,) = beat.quiet_suggestions
     assert (one.share, one.suggested_seconds, one.used_seconds) == ("scope1", 18000, 1200)
 

@@ -11,7 +11,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -210,8 +210,13 @@ def instead_of(world: World, answer: Callable[[socket.socket], None]) -> Iterato
                     connection, _ = server.accept()
                 except TimeoutError:
                     continue
-                with connection:
+                with connection, suppress(OSError):
                     answer(connection)
+                    # Closed with the caller's greeting unread, it would be reset: another fault.
+                    connection.shutdown(socket.SHUT_WR)
+                    connection.settimeout(5)
+                    while connection.recv(4096):
+                        pass
 
         thread = threading.Thread(target=serve)
         thread.start()
