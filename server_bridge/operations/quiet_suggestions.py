@@ -1,4 +1,4 @@
-"""What workstations learned about pauses, as lines for staff: where a rule's quiet time is too short. Pure."""
+"""What workstations learned about pauses, for staff: where a rule's quiet time is too short. Pure."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ def line_of(workstation: str, one: QuietSuggestion) -> str:
         else f"By itself it waits {_clock(one.used_seconds)}; more is for you to decide."
     )
     return (
-        f"{workstation}, share {one.share}: {one.format} paused for up to {_clock(one.longest_pause_seconds)} "
-        f"and went on ({times}). A quiet_seconds of {one.suggested_seconds:.0f} outlasts that. {waits}"
+        f"{workstation}, share {one.share}: {one.format} paused for up to "
+        f"{_clock(one.longest_pause_seconds)} and went on ({times}). "
+        f"A quiet_seconds of {one.suggested_seconds:.0f} outlasts that. {waits}"
     )
 
 
