@@ -1,4 +1,4 @@
-"""What workstations learned about pauses, as lines for staff: where a quiet time is too short. Pure."""
+"""What workstations learned about pauses, for staff: where a rule's quiet time is too short. Pure."""
 
 from __future__ import annotations
 

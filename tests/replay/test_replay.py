@@ -1,8 +1,8 @@
-"""The short microscopes in the suite; and the replay itself: without precautions it has to notice."""
+"""The short microscopes in the suite; and the replay itself: it notices where a precaution is missing."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+import itertools
 from pathlib import Path
 
 import pytest
@@ -114,7 +114,7 @@ def test_a_seed_gives_the_same_schedule_and_another_one_another() -> None:
     assert schedule(one, 1) != schedule(one, 2)
     moments, _faults = schedule(one, 1)
     assert [moment.path for moment in moments] == [f"a{n}" for n in range(10)]
-    gaps = [after.at - before.at for before, after in pairwise(moments)]
+    gaps = [after.at - before.at for before, after in itertools.pairwise(moments)]
     assert all(50 < gap < 70 for gap in gaps)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -129,3 +130,21 @@ def test_a_name_that_is_no_unicode_is_refused_with_a_remedy(tmp_path: Path) -> N
     with pytest.raises(manifests.NotOrderable) as caught:
         manifests.build(tmp_path, workstation_share(), "run1", judged=False)
     assert caught.value.remedy == "Rename the file."
+
+
+def test_junk_and_a_time_that_the_storage_rounded_are_no_news(tmp_path: Path) -> None:
+    (tmp_path / MARKER).touch()
+    (tmp_path / "run1").mkdir()
+    file = tmp_path / "run1" / "a"
+    file.write_bytes(b"x")
+    os.utime(file, ns=(10_500_000_000, 10_500_000_000))
+    share = workstation_share()
+    before = manifests.build(tmp_path, share, "run1", judged=False).body
+    os.utime(file, ns=(10_000_000_000, 10_000_000_000))
+    (tmp_path / "run1" / "Thumbs.db").write_bytes(b"x")
+    after = manifests.build(tmp_path, share, "run1", judged=False).body
+    assert manifests.has_news(before, after)
+    assert not manifests.has_news(before, after, ignore=("Thumbs.db",), tolerance_ns=2_000_000_000)
+    os.utime(file, ns=(20_000_000_000, 20_000_000_000))
+    later = manifests.build(tmp_path, share, "run1", judged=False).body
+    assert manifests.has_news(before, later, ignore=("Thumbs.db",), tolerance_ns=2_000_000_000)
