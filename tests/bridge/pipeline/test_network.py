@@ -11,7 +11,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -240,13 +240,16 @@ def instead_of(world: World, answer: Callable[[socket.socket], None]) -> Iterato
 def test_something_else_on_the_daemons_port_is_an_outage(world: World, answer: bytes, title: str) -> None:
     path = big(world)
     order_id = world.order(path)
-    with world.running():
-        with instead_of(world, lambda connection: connection.sendall(answer)):
+    # In its place before the bridge begins, which loses no time.
+    with ExitStack() as instead:
+        instead.enter_context(instead_of(world, lambda connection: connection.sendall(answer)))
+        with world.running():
             order = world.wait_reason(order_id, "share_away")
             assert (order.condition, order.sealed) == (Condition.WAITING, True)
             # A connection that is closed at once may also look reset, or broken.
             assert order.reason is not None and (order.reason["title"] == title or not answer)
-        world.wait_proven(order_id, PATIENCE)
+            instead.close()
+            world.wait_proven(order_id, PATIENCE)
     require_whole(world, order_id, path)
 
 
