@@ -118,8 +118,9 @@ def test_what_was_kept_long_enough_is_unlinked_once_and_nothing_else(
     junk, first, second = rows(held, order_id)
     # Somebody put another file under a kept name: it is not the row's, and stays.
     other = Path(second.quarantine_path)
-    other.unlink()
-    other.write_bytes(b"x" * second.size_bytes)
+    beside = other.with_name("beside")
+    beside.write_bytes(b"x" * second.size_bytes)
+    beside.replace(other)  # made while the first still is: a deleted file's inode may be given away again
     late = utcnow() + timedelta(days=11)
     with monkeypatch.context() as set_ahead:
         leap = clock.Leap(late, timedelta(days=11).total_seconds())
