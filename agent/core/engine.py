@@ -1,8 +1,9 @@
 """The one place that owns threads. Everything it shows is a snapshot; everything it does is a command.
 
 Threads: one scanner per share, the clerk (orders follow acquisitions), the sender (outbox to bridge), the
-feed, the station (registration and heartbeat), the presenter, and one for commands. None shares more than the
-two SQLite files and a few small locked values, and none dies silently (see :mod:`agent.core.workers`).
+feed, the station (registration and heartbeat), the watch over forgotten sign-ins, the presenter, and a few
+for commands. None shares more than the two SQLite files and a few small locked values, and none dies silently
+(see :mod:`agent.core.workers`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from agent.core.command_desk import CommandDesk
 from agent.core.commands import Command
 from agent.core.errors import AgentError, BridgeAway, BridgeRefused, SettingsError
 from agent.core.feed_poller import FeedPoller
+from agent.core.forgotten import ForgottenSignIn, stricter
 from agent.core.machine_store import MachineStore
 from agent.core.outbox import Outbox
 from agent.core.scanner import Tiers
@@ -41,6 +43,7 @@ from agent.platform import Platform, select
 from server_bridge.contract import (
     Heartbeat,
     Reason,
+    SessionPolicy,
     Workstation,
     WorkstationShare,
 )
@@ -159,11 +162,20 @@ class Engine:
             wake_sender=self._wake_sender,
             look_at=self._look_at,
         )
+        self._forgotten = ForgottenSignIn(
+            desk=self.desk,
+            clock=clock,
+            policy=self._session_policy,
+            idle_seconds=platform.idle_seconds,
+            sign_out=lambda: self._command_desk.sign_out(),
+            changed=self._changed,
+        )
         self._command_desk = CommandDesk(
             client=self._client,
             machine=self._machine,
             outbox=self._outbox,
             desk=self.desk,
+            forgotten=self._forgotten,
             clerk=self._clerk,
             sender=self._sender,
             targets=self.targets,
@@ -185,6 +197,7 @@ class Engine:
                 ("feed", self._feed.step),
                 ("sender", self._sender.step),
                 ("clerk", self._clerk.step),
+                ("sign-in", self._forgotten.step),
                 ("presenter", self._present),
             )
         }
@@ -289,7 +302,7 @@ class Engine:
         self._workers["presenter"].wake()
 
     def _wake_all(self) -> None:
-        for name in ("sender", "clerk", "presenter"):
+        for name in ("sender", "clerk", "sign-in", "presenter"):
             self._workers[name].wake()
 
     def _look_now(self) -> None:
@@ -380,6 +393,11 @@ class Engine:
             changed=self._looked,
         )
 
+    def _session_policy(self) -> SessionPolicy:
+        workstation = self._station.workstation()
+        site = workstation.session_policy if workstation else SessionPolicy()
+        return stricter(site, self._settings.idle_sign_out_minutes, self._settings.end_of_day)
+
     # --- what is told ---------------------------------------------------------------------------------
 
     def _statuses(self) -> dict[str, ShareStatus]:
@@ -430,6 +448,8 @@ class Engine:
             person=session.person if session else None,
             session_expires_at=session.expires_at if session else None,
             sign_in_notice=self.desk.notice if session and not self.desk.persistent else "",
+            sign_out=self._forgotten.warning() if session else None,
+            signed_out=None if session else self._forgotten.notice(),
             standing_target=standing[0] if standing else None,
             pending=presenter.pending_of(entries, len(unconfirmed), len(self._outbox.pending_commands())),
         )

@@ -12,8 +12,24 @@ from agent.core.claims import Claim
 from agent.core.clerk import newest_entries
 from agent.core.outbox import Entry, EntryState, StoredManifest
 from agent.core.share_watch import ShareStatus
-from agent.core.snapshot import BridgeSnapshot, Card, CardGroup, CardState, ShareSnapshot, Snapshot
-from server_bridge.contract import OrderState, Person, Progress, Target, Workstation, WorkstationStatus
+from agent.core.snapshot import (
+    BridgeSnapshot,
+    Card,
+    CardGroup,
+    CardState,
+    ShareSnapshot,
+    SignOutDue,
+    Snapshot,
+)
+from server_bridge.contract import (
+    OrderState,
+    Person,
+    Progress,
+    Reason,
+    Target,
+    Workstation,
+    WorkstationStatus,
+)
 
 DONE_SHOWN = timedelta(days=2)
 """How long a card without data on the share stays in *Done*."""
@@ -39,6 +55,10 @@ class World:
     person: Person | None = None
     session_expires_at: datetime | None = None
     sign_in_notice: str = ""
+    sign_out: SignOutDue | None = None
+    """The sign-out that is about to happen by itself."""
+    signed_out: Reason | None = None
+    """That the last person was signed out by itself."""
     standing_target: Target | None = None
     pending: int = 0
     silent_limit: timedelta = timedelta(minutes=5)
@@ -191,6 +211,8 @@ def present(world: World) -> Snapshot:
         person=world.person,
         session_expires_at=world.session_expires_at,
         sign_in_notice=world.sign_in_notice,
+        sign_out=world.sign_out,
+        signed_out=world.signed_out,
         standing_target=world.standing_target,
         standing_target_text=cards.target_text(world.standing_target),
         cards=tuple(sorted(shown, key=_sort_key)),
