@@ -16,9 +16,11 @@ from pathlib import Path
 
 from PySide6.QtWidgets import QMessageBox
 
+from agent import explain
 from agent.core.engine import Engine
 from agent.core.errors import AgentError
 from agent.core.settings import AgentSettings, load
+from agent.core.workers import leave
 from agent.platform import Platform, select
 from agent.ui.application import FerryApplication, make_qt_application, preferences_at
 from agent.ui.desktop import Desktop
@@ -48,6 +50,11 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--show", action="store_true", help="open the window at once instead of waiting in the tray"
+    )
+    parser.add_argument(
+        "--explain",
+        metavar="FOLDER …",
+        help="instead of running: how a folder would be grouped, and why (omero-ferry-explain --help)",
     )
     parser.add_argument("--version", action="version", version=f"omero-ferry {agent_version()}")
     return parser.parse_args(argv)
@@ -89,6 +96,9 @@ def keep_log(path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent; returns the exit status: 0, 1 when another agent hangs, 2 when it cannot start."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["--explain"]:
+        return explain.main(given[1:])
     chosen = arguments(argv)
     app = make_qt_application(sys.argv[:1], Desktop())
     try:
@@ -110,6 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ferry.start(show=chosen.show)
     status = app.exec()
     ferry.stop()
+    leave(status)
     return status
 
 

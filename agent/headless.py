@@ -19,6 +19,7 @@ from agent.core.engine import Engine
 from agent.core.errors import AgentError
 from agent.core.settings import load
 from agent.core.snapshot import Snapshot
+from agent.core.workers import leave
 from agent.platform import select
 
 
@@ -72,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     engine.start()
     ending.get()
     engine.stop()
+    leave(0)
     return 0
 
 

@@ -21,6 +21,7 @@ from server_bridge.operations import (
     quarantine_commands,
     receipt_export,
     release_list,
+    rule_commands,
     source_gone,
     staff_commands,
     staging_commands,
@@ -40,6 +41,7 @@ app.add_typer(order_commands.order_app, name="order")
 app.command("workstations")(staff_commands.workstations)
 app.add_typer(staff_commands.workstation_app, name="workstation")
 app.add_typer(staff_commands.session_app, name="session")
+app.command("rules")(rule_commands.rules)
 app.command("releases")(release_list.releases)
 order_commands.order_app.command("receipts")(receipt_export.receipts)
 order_commands.order_app.command("freed")(freed_report.freed)

@@ -20,13 +20,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from server_bridge.contract import (
-    AcquisitionRule,
-    DeletionMode,
-    SessionPolicy,
-    ShareId,
-)
+from server_bridge.contract import DeletionMode, SessionPolicy, ShareId
 from server_bridge.errors import ConfigurationError
+from server_bridge.rule_config import ShareRuleConfig
 
 
 def _absolute(path: Path) -> Path:
@@ -127,7 +123,7 @@ class ShareConfig(_Section):
     """How long a staged copy is kept whose data was deleted in OMERO."""
     deletion: DeletionMode = DeletionMode.STORAGE
     patterns: PatternConfig = PatternConfig()
-    rule: AcquisitionRule = AcquisitionRule()
+    rule: ShareRuleConfig = ShareRuleConfig()
     person_folder: str = ""
     """Folder rule below a workstation's root, e.g. ``{user}``: what lies there is that person's data."""
     unclaimed: Literal["staff", "signed-in"] = "staff"

@@ -13,10 +13,18 @@ import hashlib
 import hmac
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 API_VERSION = "v1"
 MANIFEST_MEDIA_TYPE = "application/x-ndjson"
@@ -29,12 +37,25 @@ MAX_MANIFEST_ENTRIES = 1_000_000
 ShareId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 SharePath = Annotated[str, Field(min_length=1, max_length=4096)]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
+MemberPattern = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^/\x00]+$")]
 
 
 class Request(BaseModel):
     """What a client sends: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MayBeGroup(Request):
+    """A request that names a group's members, and says nothing of them where there are none: a bridge that
+    knows no groups takes it as before."""
+
+    @model_serializer(mode="wrap")
+    def _members_where_there_are(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        said: dict[str, Any] = handler(self)
+        if not said.get("members"):
+            said.pop("members", None)
+        return said
 
 
 class Answer(BaseModel):
@@ -172,16 +193,88 @@ class SessionPolicy(Answer):
     """``HH:MM`` by the workstation's clock and time zone."""
 
 
+FORMATS = (
+    "ome-zarr",
+    "harmony",
+    "yokogawa",
+    "metaxpress",
+    "micro-manager",
+    "ndtiff",
+    "leica-xlef",
+    "ome-tiff",
+    "czi",
+    "lif",
+    "nd2",
+    "oir",
+    "vsi",
+    "imaris",
+    "tiff-series",
+    "tiff-counter",
+    "tiff",
+)
+"""The formats an agent of this version knows; a rule may name others, which it then ignores."""
+FORMATS_ON_WISH = frozenset({"tiff-counter"})
+"""Formats that are off unless a rule names them."""
+TEMPLATE_FIELDS = ("user", "group", "project", "dataset", "screen", "tag", "date", "any", "acquisition")
+
+
 class AcquisitionRule(Answer):
     """How the agent groups and judges what it finds under a root (the bridge serves what staff wrote)."""
 
     name: str = "default"
+    items: Literal["folders", "files"] = "folders"
+    """``folders``: what lies at the depth is an acquisition, a folder with all that is in it.
+    ``files``: from the depth on, each file, and each group of files that a format ties together, is one;
+    folders are looked into, but for those that a format calls one acquisition (a plate, a Zarr)."""
     depth: Annotated[int, Field(ge=1, le=10)] = 1
     """Entries at this depth below the root are acquisitions (1: direct children)."""
+    template: str = ""
+    """What the folders mean, such as ``{user}/{project}/{acquisition}``. Where it is given it implies the
+    depth. ``{user}`` only suggests whose it is: what a person may order is the bridge's to decide."""
+    formats: tuple[str, ...] | None = None
+    """Which of FORMATS count. None: all but those on wish. ``-name`` leaves one out, ``+name`` adds one;
+    names without a sign are all that count; an empty list: none, quiet time alone."""
     quiet_seconds: Annotated[float, Field(gt=0)] = 300.0
     """An acquisition without any change for this long is judged finished."""
+    format_quiet_seconds: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """The same for single formats."""
+    incomplete_after_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """Quiet for this long, and still not complete by its format's own account: a person is asked. 0: four
+    times the quiet time, at least half an hour."""
     ignore: tuple[str, ...] = ("Thumbs.db", "desktop.ini", ".DS_Store", "~$*", "*.tmp", "*.partial")
     acquisition_programs: tuple[str, ...] = ()
+    probe: bool = False
+    """After the quiet time, ask the system once whether a program still has a file open for writing."""
+
+    @property
+    def levels(self) -> int:
+        """How deep below the root acquisitions lie: the template's, else the depth."""
+        return len(self.template.strip("/").split("/")) if self.template.strip("/") else self.depth
+
+    def uses(self, format_id: str) -> bool:
+        """Whether the knowledge about this format counts here."""
+        if self.formats is None:
+            return format_id not in FORMATS_ON_WISH
+        if f"-{format_id}" in self.formats or not self.formats:
+            return False
+        named = [name for name in self.formats if name[:1] not in "+-"]
+        if f"+{format_id}" in self.formats or format_id in named:
+            return True
+        return not named and format_id not in FORMATS_ON_WISH
+
+    def quiet_for(self, format_id: str) -> float:
+        """The quiet time in seconds of an acquisition in this format."""
+        return self.format_quiet_seconds.get(format_id, self.quiet_seconds)
+
+    def for_format(self, format_id: str) -> AcquisitionRule:
+        """This rule with the format's own quiet time in place of the general one."""
+        quiet = self.quiet_for(format_id)
+        return self if quiet == self.quiet_seconds else self.model_copy(update={"quiet_seconds": quiet})
+
+    @property
+    def asks_after_seconds(self) -> float:
+        """Quiet seconds after which a person is asked about what looks incomplete."""
+        return self.incomplete_after_seconds or max(4 * self.quiet_seconds, 1800.0)
 
 
 class WorkstationShare(Answer):
@@ -212,13 +305,27 @@ class Workstation(Answer):
     webclient_url: str = ""
 
 
-class UnorderedAcquisition(Request):
+class UnorderedAcquisition(MayBeGroup):
     share: ShareId
     path: SharePath
     size_bytes: Annotated[int, Field(ge=0)]
     file_count: Annotated[int, Field(ge=0)]
     first_seen_at: datetime
     last_change_at: datetime
+    members: tuple[MemberPattern, ...] = Field(default=(), max_length=32)
+    """Of a group, as in `OrderIntent`."""
+
+
+class QuietSuggestion(Request):
+    """Acquisitions of a format paused longer than the rule's quiet time likes, and went on."""
+
+    format: str
+    """A file's suffix, ``folder``, or a format's id."""
+    longest_pause_seconds: Annotated[float, Field(ge=0)]
+    acquisitions: Annotated[int, Field(ge=1)] = 1
+    suggested_seconds: Annotated[float, Field(gt=0)]
+    used_seconds: Annotated[float, Field(gt=0)]
+    """What the agent waits meanwhile: never less than the rule says, never more than a few times of it."""
 
 
 class ShareHeartbeat(Request):
@@ -227,6 +334,7 @@ class ShareHeartbeat(Request):
     acquiring: bool = False
     free_bytes: int | None = None
     total_bytes: int | None = None
+    quiet_suggestions: tuple[QuietSuggestion, ...] = ()
 
 
 class Heartbeat(Request):
@@ -335,22 +443,41 @@ class AcquisitionKind(StrEnum):
     FILE = "file"
     FOLDER = "folder"
     GROUP = "group"
-    """Entries of one folder that belong together by their names (an image and its ``_name_`` folder, a series)."""
+    """Entries of one folder that belong together by name: an image and its ``_name_`` folder, a series."""
 
 
-MemberPattern = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^/\x00]+$")]
+def is_member(name: str, members: tuple[str, ...]) -> bool:
+    """Whether an entry of a group's folder belongs to the group; case counts."""
+    return any(fnmatchcase(name, pattern) for pattern in members)
 
 
-class OrderIntent(Request):
+def place_holds(path: str, members: tuple[str, ...], share_path: str) -> bool:
+    """Whether ``share_path`` lies in a place that can be ordered: agent and bridge both ask here.
+
+    Args:
+        path: The place's share path: a file, a folder, or a group's name in its folder.
+        members: A group's patterns; empty for a file or a folder, which holds itself and all below it.
+        share_path: The file or folder asked about.
+    """
+    if not members:
+        return share_path == path or share_path.startswith(f"{path}/")
+    folder = path.rpartition("/")[0]
+    if folder and not share_path.startswith(f"{folder}/"):
+        return False
+    below = share_path.removeprefix(f"{folder}/") if folder else share_path
+    return is_member(below.partition("/")[0], members)
+
+
+class OrderIntent(MayBeGroup):
     """``PUT /v1/orders/{id}``: bring this acquisition to this target."""
 
     share: ShareId
     path: SharePath
     kind: AcquisitionKind
     members: tuple[MemberPattern, ...] = Field(default=(), max_length=32)
-    """Of a group, and of nothing else: shell patterns (`fnmatch.fnmatchcase`) on the names of the entries in the
-    path's folder: files, and folders with all that is in them. The path's last part is the group's name: the
-    file that stands for it, or a pattern (``run1_t*.tif``), which no file on Windows can be named."""
+    """Of a group, and of nothing else: shell patterns (`fnmatch.fnmatchcase`) on the names of the entries in
+    the path's folder: files, and folders with all that is in them. The path's last part is the group's name:
+    the file that stands for it, or a pattern (``run1_t*.tif``), which no file on Windows can be named."""
     target: Target
     label: Annotated[str, Field(max_length=255)] = ""
     first_seen_at: datetime | None = None
@@ -368,6 +495,10 @@ class OrderIntent(Request):
         if (self.kind is AcquisitionKind.GROUP) != bool(self.members):
             raise ValueError("members are a group's, and a group has members")
         return self
+
+    def holds(self, share_path: str) -> bool:
+        """Whether a file at ``share_path`` belongs to what is ordered."""
+        return place_holds(self.path, self.members, share_path)
 
 
 class ManifestEntry(Request):
@@ -467,6 +598,8 @@ class OrderState(Answer):
     share: str
     path: str
     kind: str
+    members: tuple[str, ...] = ()
+    """Of a group, as in `OrderIntent`."""
     label: str = ""
     target: Target
     stage: str
@@ -560,6 +693,8 @@ class Release(Answer):
     share: str
     path: str = ""
     """The acquisition's place on the share: folders that become empty may go below it, and it with them."""
+    members: tuple[str, ...] = ()
+    """Of a group, as in `OrderIntent`: folders among its members may go, the folder they lie in never."""
     files: tuple[ReleasedFile, ...] = ()
 
 

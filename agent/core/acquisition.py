@@ -1,18 +1,20 @@
-"""What belongs together: entries at the rule's depth below the workstation's root, one card each.
-
-A file that lies less deep is an acquisition of its own, so that nothing a person saved in the wrong place is
-silently left out. What lies deeper belongs to the folder above it.
-"""
+"""What the machine knows of one acquisition, and where a share's acquisitions lie."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
-from agent.core import listing
+from agent.core.formats.known import BY_ID
+from agent.core.witness import Witness, waiting
 from server_bridge.contract import AcquisitionKind, WorkstationShare
+
+PARTS = "parts"
+"""Name of the witness for a part whose file is not there yet."""
+PLATE = "plate"
+"""Name of the witness for data that says of itself that it is a plate."""
+INCOMPLETE = "incomplete"
+"""Name of the witness for what has been quiet for long and is not complete by its format's own account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,28 +36,50 @@ class Acquisition:
     finished_at: datetime | None = None
     override: str = ""
     override_at: datetime | None = None
-    holds: tuple[str, ...] = ()
-    """Why it is not judged finished, besides the quiet time."""
+    rests_since: datetime | None = None
+    """Quiet time counts from here: later than the last change where nobody watched, or "not yet" was said."""
+    quiet_needed_seconds: float = 0.0
+    """What it has to rest; 0 where nobody judged it yet."""
+    reopened_at: datetime | None = None
+    """When it was last seen written again after it had been judged finished."""
+    witnesses: tuple[Witness, ...] = ()
+    """What else speaks for or against "finished"."""
     problem: str = ""
     """What kept us from looking into it."""
     successor_of: str = ""
     """The acquisition at the same place that OMERO took before this one changed."""
+    members: tuple[str, ...] = ()
+    """Of a group: shell patterns on the names of the entries in its folder, as an order has them."""
+    format: str = ""
+    """The format that was recognised (agent/core/formats); empty where none was."""
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it looks like a part of something whose file is not there yet."""
+        return any(witness.name == PARTS for witness in waiting(self.witnesses))
+
+    @property
+    def is_plate(self) -> bool:
+        """Whether OMERO will make a plate of it, as far as its format tells."""
+        rule = BY_ID.get(self.format)
+        return (rule is not None and rule.plate == "plate") or any(
+            witness.name == PLATE for witness in self.witnesses
+        )
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether only a person can say that it is finished."""
+        return any(witness.name == INCOMPLETE for witness in waiting(self.witnesses))
+
+    @property
+    def holds(self) -> tuple[str, ...]:
+        """Why it is not judged finished, besides the quiet time."""
+        return tuple(witness.words for witness in waiting(self.witnesses))
 
     @property
     def title(self) -> str:
         """The last part of the path."""
         return self.path.rsplit("/", 1)[-1]
-
-
-@dataclass(slots=True)
-class Found:
-    """What discovery saw: acquisitions, and which folders between root and them were listed completely."""
-
-    acquisitions: dict[str, AcquisitionKind] = field(default_factory=dict)
-    folders: set[str] = field(default_factory=set)
-    names: set[str] = field(default_factory=set)
-    """Folders on the way that are there, listed or not."""
-    problems: dict[str, str] = field(default_factory=dict)
 
 
 def root_of(share: WorkstationShare) -> str:
@@ -76,68 +100,3 @@ def parent_of(path: str) -> str:
 def ignored_names(share: WorkstationShare) -> tuple[str, ...]:
     """Patterns of files that are no acquisition and no sign of life."""
     return (*share.rule.ignore, *share.ignore_patterns, share.marker)
-
-
-def discover(
-    top: Path,
-    share: WorkstationShare,
-    *,
-    wanted: Callable[[str], bool] = lambda _folder: True,
-    beat: listing.Beat = listing.no_beat,
-) -> Found:
-    """List the folders between root and acquisitions; look into none of the latter.
-
-    Args:
-        wanted: Whether a folder between root and acquisitions is looked into now (the root always is).
-
-    Raises:
-        ShareAway: where the root cannot be listed.
-    """
-    found = Found()
-    ignore = ignored_names(share)
-    root = root_of(share)
-    waiting = [(root, 1)]
-    while waiting:
-        folder, depth = waiting.pop()
-        beat()
-        try:
-            entries = listing.entries_of(top / folder if folder else top)
-        except PermissionError as error:
-            if folder == root:
-                raise listing.away(error) from error
-            found.problems[folder] = error.strerror or str(error)
-            continue
-        except (FileNotFoundError, NotADirectoryError) as error:
-            if folder == root:
-                raise listing.away(error) from error
-            continue
-        found.folders.add(folder)
-        for entry in entries:
-            path = join(folder, entry.name)
-            if entry.is_dir(follow_symlinks=False):
-                if depth >= share.rule.depth:
-                    found.acquisitions[path] = AcquisitionKind.FOLDER
-                else:
-                    found.names.add(path)
-                    if wanted(path):
-                        waiting.append((path, depth + 1))
-            elif entry.is_file(follow_symlinks=False) and not listing.matches(entry.name, ignore):
-                found.acquisitions[path] = AcquisitionKind.FILE
-    return found
-
-
-def is_missing(path: str, found: Found, root: str) -> bool:
-    """Whether a complete listing did not show this acquisition, or a folder on the way to it.
-
-    A folder that was not listed in this pass says nothing about what lies in it.
-    """
-    if path in found.acquisitions:
-        return False
-    folder = parent_of(path)
-    while folder not in found.folders:
-        if folder == root or len(folder) < len(root) or not folder:
-            return False
-        if parent_of(folder) in found.folders:
-            return folder not in found.names
-        folder = parent_of(folder)
-    return True

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from agent.core import claims, settle
-from agent.core.acquisition import Acquisition
+from agent.core.acquisition import INCOMPLETE, Acquisition
 from agent.core.claims import Claim
 from agent.core.outbox import Entry, EntryState, StoredManifest
 from agent.core.snapshot import Card, CardGroup, CardState, Station, StationState, Transfer
+from agent.core.template import suggestion_for
+from agent.core.witness import Witness, waiting
 from server_bridge.contract import (
     Condition,
     DeletionMode,
@@ -172,10 +174,19 @@ def _attention(facts: Facts) -> bool:
 
 def _unfinished(facts: Facts) -> CardState:
     assert facts.found is not None
-    needed = facts.share.rule.quiet_seconds if facts.share else WRITING_SECONDS
+    if facts.found.is_incomplete:
+        return CardState.ATTENTION
+    needed = _quiet_needed(facts) or WRITING_SECONDS
     recent = timedelta(seconds=min(WRITING_SECONDS, needed / 2))
     writing = facts.now - facts.found.last_change_at < recent
     return CardState.WRITING if writing else CardState.SETTLING
+
+
+def _quiet_needed(facts: Facts) -> float:
+    """Quiet seconds that this acquisition's format has to rest; 0 where the share's rule is not known."""
+    if facts.share is None or facts.found is None:
+        return 0.0
+    return facts.found.quiet_needed_seconds or facts.share.rule.quiet_for(facts.found.format)
 
 
 def _unordered(facts: Facts) -> CardState:
@@ -201,6 +212,8 @@ def _actions(facts: Facts, state: CardState) -> tuple[str, ...]:
     if state in (CardState.WRITING, CardState.SETTLING):
         said = ("DoneNow",) if state is CardState.WRITING else ("DoneNow", "NotYet")
         return (*said, "ChooseTarget", *(("Cancel",) if ordered else ()))
+    if state is CardState.ATTENTION and facts.found is not None and facts.found.is_incomplete:
+        return ("DoneNow", "NotYet", "ChooseTarget", *(("Cancel",) if ordered else ()))
     if state is CardState.UNCLAIMED:
         return ("ChooseTarget",)
     if state is CardState.NEEDS_TARGET:
@@ -245,7 +258,7 @@ def _stations(facts: Facts, state: CardState, transfer: Transfer | None) -> tupl
     percent = ""
     if state is CardState.COPYING and transfer and transfer.bytes_total:
         percent = f"{100 * transfer.bytes_done // transfer.bytes_total} %"
-    quiet = f"quiet {settle.clock_text(facts.share.rule.quiet_seconds)}" if facts.share else ""
+    quiet = f"quiet {settle.clock_text(_quiet_needed(facts))}" if facts.share and found else ""
     since = facts.state.stage_since if facts.state else None
     return (
         StationState(
@@ -292,9 +305,30 @@ def _reason(facts: Facts, state: CardState) -> Reason | None:
         )
     if entry is not None and entry.reason is not None and entry.state is not EntryState.ACCEPTED:
         return entry.reason
+    if state is CardState.ATTENTION and found is not None and found.is_incomplete:
+        return Reason(
+            code="looks_incomplete",
+            title="It looks incomplete",
+            detail="; ".join(one.words for one in waiting(found.witnesses) if one.name != INCOMPLETE) + ".",
+            remedy="If that is all there will be, say that it is finished. Otherwise it goes on by itself.",
+        )
     if state is CardState.ATTENTION and entry is not None and entry.reason is not None:
         return entry.reason if not _attention(facts) or facts.state is None else facts.state.reason
     if state in (CardState.WAITING, CardState.ATTENTION, CardState.PROVEN) and facts.state is not None:
+        return facts.state.reason
+    if (
+        found is not None
+        and found.reopened_at is not None
+        and state in (CardState.WRITING, CardState.SETTLING)
+    ):
+        return Reason(
+            code="writing_again",
+            title="It is being written again",
+            detail="It had looked finished, and was written to since. Nothing of it is imported meanwhile.",
+            remedy="Nothing to do: it goes on by itself when it rests again.",
+        )
+    doubted = facts.state is not None and facts.state.reason is not None and not facts.state.sealed
+    if doubted and facts.state and facts.state.reason and facts.state.reason.code == "source_changed":
         return facts.state.reason
     if found is not None and found.successor_of and facts.entry is None and facts.state is None:
         return Reason(
@@ -314,13 +348,13 @@ def card_of(facts: Facts) -> Card:
     target = order.target if order is not None else (entry.intent.target if entry else None)
     path = found.path if found else (order.path if order else entry.intent.path if entry else "")
     quiet = needed = None
-    witnesses: tuple[str, ...] = ()
+    witnesses: tuple[Witness, ...] = ()
     if found is not None and state in (CardState.WRITING, CardState.SETTLING) and facts.share is not None:
-        needed = facts.share.rule.quiet_seconds
+        needed = _quiet_needed(facts)
         said = found.override_at if found.override == settle.Override.NOT_YET else None
-        since = max(found.last_change_at, said) if said else found.last_change_at
+        since = max(at for at in (found.last_change_at, found.rests_since, said) if at is not None)
         quiet = max(0.0, (facts.now - since).total_seconds())
-        witnesses = (settle.quiet_text(quiet, needed), *found.holds)
+        witnesses = (settle.quiet_witness(quiet, needed), *found.witnesses)
     identity = found.id if found else entry.acquisition if entry else str(order.id) if order else ""
     return Card(
         id=identity,
@@ -351,4 +385,5 @@ def card_of(facts: Facts) -> Card:
         leaves_buffer_at=order.release_not_before if order else None,
         left_out=order.left_out if order else (),
         actions=_actions(facts, state),
+        suggested=suggestion_for(found, facts.share) if found and facts.share and not target else None,
     )

@@ -55,11 +55,15 @@ def whose(person_then: str, ordered_by: str, me: str) -> Claim:
 
 
 def takes_standing_target(found: Acquisition, me: str, has_order: bool, since: datetime) -> bool:
-    """Whether "from now on" applies: hers for sure, first seen since she said so, and not ordered yet."""
+    """Whether "from now on" applies: hers for sure, first seen since she said so, and not ordered yet.
+
+    A part whose file is not there yet may become part of something else: it is not ordered for her.
+    """
     return (
         bool(me)
         and not has_order
         and not found.successor_of
+        and not found.is_part
         and found.person_then == me
         and found.first_seen_at >= since
     )

@@ -1,6 +1,7 @@
 """Keeps orders and acquisitions in step: what has to be ordered, opened, sealed, un-sealed or begun anew.
 
-:func:`decide` is pure and says what; :class:`Clerk` does it, with the share in its own thread.
+:func:`decide` is pure and says what; :class:`Clerk` does it. What lists the share is served per share, in a
+thread of that share: one that hangs keeps nobody else's orders waiting.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from uuid import UUID
 
 from agent.core import claims, listing, manifests
-from agent.core.acquisition import Acquisition
+from agent.core.acquisition import Acquisition, ignored_names
 from agent.core.clock import Clock
 from agent.core.errors import ShareAway
 from agent.core.machine_store import MachineStore
@@ -96,7 +97,7 @@ class Place:
 
 
 class Clerk:
-    """Runs :meth:`step` in one thread."""
+    """Runs :meth:`step` in one thread, and :meth:`serve` in one per share."""
 
     def __init__(
         self,
@@ -125,19 +126,33 @@ class Clerk:
         self._present_since: datetime | None = None
 
     def step(self) -> float:
-        """Go through all acquisitions once. Returns the seconds until the next time."""
+        """What needs no share: who is here, her "from now on", what ended. Returns the seconds until the next
+        time."""
         self._note_presence()
         entries = self._outbox.entries()
-        newest = newest_entries(entries)
-        places = self._places()
         standing = self._standing()
-        for found in self._machine.acquisitions():
-            entry = newest.get(found.id)
-            if entry is None:
-                self._apply_standing(found, standing)
+        newest = newest_entries(entries)
+        left_behind = self._left_behind(entries)
+        for found in self._machine.acquisitions() if standing or left_behind else ():
+            if found.id in newest:
                 continue
-            place = places.get(found.share)
-            if place is None or found.problem:
+            waits = left_behind.get((found.share, found.path))
+            if waits is not None and self._take_over(found, waits) is not None:
+                continue
+            if standing is not None:
+                self._apply_standing(found, standing)
+        self._prune(entries)
+        return REST_SECONDS
+
+    def serve(self, share: str) -> float:
+        """Bring one share's orders on. Returns the seconds until the next time."""
+        newest = newest_entries(self._outbox.entries())
+        place = self._places().get(share)
+        if place is None or not newest:
+            return REST_SECONDS
+        for found in self._machine.acquisitions(share):
+            entry = newest.get(found.id)
+            if entry is None or found.problem:
                 continue
             try:
                 self._serve(found, entry, place)
@@ -148,7 +163,6 @@ class Clerk:
                 break
             except manifests.NotOrderable as error:
                 self._outbox.set_state(entry.id, EntryState.REFUSED, error.reason())
-        self._prune(entries)
         return REST_SECONDS
 
     def _note_presence(self) -> None:
@@ -169,18 +183,39 @@ class Clerk:
         standing = self._outbox.standing(session.person.username) if session else None
         return (session.person.username, *standing) if session and standing else None
 
-    def _apply_standing(self, found: Acquisition, standing: tuple[str, Target, datetime] | None) -> None:
-        if standing is None:
-            return
+    def _apply_standing(self, found: Acquisition, standing: tuple[str, Target, datetime]) -> None:
         me, target, since = standing
         takes = claims.takes_standing_target(found, me, has_order=False, since=since)
         if takes and not self._has_bridge_order(found):
             self.order(found, target)
 
+    def _left_behind(self, entries: list[Entry]) -> dict[tuple[str, str], Entry]:
+        """Place → an order that still waits there for data, though what it was made for is gone."""
+        there = {found.id for found in self._machine.acquisitions()}
+        found = {}
+        for entry in entries:
+            if entry.acquisition in there or entry.state not in (EntryState.NEW, EntryState.ACCEPTED):
+                continue
+            state = self._machine.order(str(entry.id))
+            if state is None or state.stage in BEFORE_IMPORT:
+                found[entry.intent.share, entry.intent.path] = entry
+        return found
+
+    def _take_over(self, found: Acquisition, entry: Entry) -> Entry | None:
+        """Deleted and made anew under the same name: her order brings what is there now, if it is hers.
+
+        The bridge takes one live order per place, so a second one would be refused.
+        """
+        if found.successor_of or found.person_then != entry.person:
+            return None
+        log.info("order %s brings what took the place of its acquisition", entry.id)
+        self._outbox.move(entry.id, found.id)
+        return self._outbox.entry(entry.id)
+
     def _has_bridge_order(self, found: Acquisition) -> bool:
         """Whether another Windows user of this machine ordered it already."""
         return any(
-            state.share == found.share and state.path == found.path
+            (state.share, state.path, state.members) == (found.share, found.path, found.members)
             for state in self._machine.orders(found.first_seen_at)
         )
 
@@ -196,6 +231,7 @@ class Clerk:
             share=found.share,
             path=found.path,
             kind=found.kind,
+            members=found.members,
             target=target,
             label=found.title[:255],
             first_seen_at=found.first_seen_at,
@@ -209,6 +245,7 @@ class Clerk:
             session.grant.for_order(order_id),
             self._clock.now(),
         )
+        self._machine.note_ordered(found.id, self._clock.now())
         self._wake_sender()
         return order_id
 
@@ -218,7 +255,8 @@ class Clerk:
         opened = self._opened_at.get(entry.id, float("-inf"))
         due = self._clock.monotonic() - opened >= self._open_seconds
         step = decide(found, entry, state, manifest, due)
-        if step is Step.NOTHING:
+        compared = step is Step.COMPARE and (entry.id, found.content) in self._compared
+        if step is Step.NOTHING or compared:
             return
         if step is Step.REST_AGAIN:
             self._outbox.unseal(entry.id)
@@ -226,9 +264,10 @@ class Clerk:
             self._look_at(found.share, found.path)
             return
         top = self._platform.long_path(place.top)
-        built = manifests.build(top, place.share, found.path, judged=not self._platform.listing_is_truth)
+        judged = not self._platform.listing_is_truth
+        built = manifests.build(top, place.share, found.path, members=found.members, judged=judged)
         if step is Step.COMPARE:
-            self._compare(found, entry, manifest, built)
+            self._compare(found, entry, manifest, built, place.share)
             return
         sealed = step is Step.SEAL
         if sealed and built.content != found.content:
@@ -255,15 +294,24 @@ class Clerk:
         entry: Entry,
         manifest: StoredManifest | None,
         built: manifests.BuiltManifest,
+        share: WorkstationShare,
     ) -> None:
-        if manifest is None or (entry.id, built.content) in self._compared:
+        if manifest is None:
             return
-        if manifests.has_news(manifest.body, built.body):
+        # A later list that the bridge no longer took is not what OMERO holds: its difference is the news.
+        later = manifest.content != entry.accepted_content
+        news = later or manifests.has_news(
+            manifest.body,
+            built.body,
+            ignore=ignored_names(share),
+            tolerance_ns=int(share.mtime_tolerance_seconds * 1e9),
+        )
+        if news:
             # OMERO holds what was sealed; what changed or came later is a new acquisition that says so.
             now = self._clock.now()
             self._machine.succeed(found, claims.person_at_first_sight(self._machine.present(now), None), now)
         else:
-            self._compared.add((entry.id, built.content))
+            self._compared |= {(entry.id, built.content), (entry.id, found.content)}
 
     def _prune(self, entries: list[Entry]) -> None:
         """Entries whose end the bridge told long ago; the bridge keeps the history."""

@@ -169,7 +169,7 @@ class CommandDesk:
         orders = [
             order
             for order in self._machine.orders(found.first_seen_at)
-            if (order.share, order.path) == (found.share, found.path)
+            if (order.share, order.path, order.members) == (found.share, found.path, found.members)
         ]
         return found, None, max(orders, key=lambda order: order.created_at, default=None)
 
@@ -299,7 +299,7 @@ class CommandDesk:
             release,
             place.share,
             self._platform.long_path(place.top),
-            order.path,
+            freeing.Place(order.path, order.members),
             self._clock.now,
             lambda freed: self._outbox.put_freed(order.id, freed.report().model_dump_json()),
         )

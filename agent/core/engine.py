@@ -1,9 +1,9 @@
 """The one place that owns threads. Everything it shows is a snapshot; everything it does is a command.
 
-Threads: one scanner per share, the clerk (orders follow acquisitions), the sender (outbox to bridge), the
-feed, the station (registration and heartbeat), the watch over forgotten sign-ins, the presenter, and a few
-for commands. None shares more than the two SQLite files and a few small locked values, and none dies silently
-(see :mod:`agent.core.workers`).
+Threads: two per share (one looks, one serves its orders), the clerk (orders follow acquisitions), the sender
+(outbox to bridge), the feed, the station (registration and heartbeat), the watch over forgotten sign-ins, the
+presenter, and a few for commands. None shares more than the two SQLite files and a few small locked values,
+and none dies silently (see :mod:`agent.core.workers`).
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ class Engine:
         if self._started:
             deadline = time.monotonic() + STOP_SECONDS
             for runner in runners:
-                runner.join(max(0.1, deadline - time.monotonic()))
+                ended = runner.join(max(0.1, deadline - time.monotonic())) and ended
             for name, worker in self._workers.items():
                 # The feed is in a long poll; its thread is a daemon and writes nothing without an answer.
                 patience = 0.2 if name == "feed" else max(0.1, deadline - time.monotonic())
@@ -299,11 +299,19 @@ class Engine:
     def _looked(self) -> None:
         """A share was looked at: orders may have to follow, and the header says when."""
         self._workers["clerk"].wake()
+        self._wake_orders()
         self._workers["presenter"].wake()
 
     def _wake_all(self) -> None:
         for name in ("sender", "clerk", "sign-in", "presenter"):
             self._workers[name].wake()
+        self._wake_orders()
+
+    def _wake_orders(self) -> None:
+        with self._lock:
+            runners = list(self._runners.values())
+        for runner in runners:
+            runner.wake_orders()
 
     def _look_now(self) -> None:
         self._station.look_now()
@@ -361,10 +369,8 @@ class Engine:
         with self._lock:
             for share_id in list(self._runners):
                 if self._runners[share_id].share != wanted.get(share_id):
-                    old = self._runners.pop(share_id)
-                    old.stop()
                     # It may be in a hung call: its thread lets the lock go when it ends.
-                    threading.Thread(target=old.join, args=(3600.0,), daemon=True).start()
+                    self._runners.pop(share_id).stop()
             for share_id, share in wanted.items():
                 top = self._settings.shares.get(share_id)
                 if top is not None and share_id not in self._runners:
@@ -387,10 +393,12 @@ class Engine:
                 settings.today_seconds,
                 settings.full_seconds,
                 settings.pass_budget_seconds,
+                settings.scan_entries_per_second,
             ),
             stuck_seconds=settings.stuck_seconds,
             use_hints=settings.hints,
             changed=self._looked,
+            serve=self._clerk.serve,
         )
 
     def _session_policy(self) -> SessionPolicy:
@@ -418,12 +426,15 @@ class Engine:
             self._statuses(),
             self._machine.acquisitions(),
             {entry.acquisition for entry in self._outbox.entries()},
-            {(order.share, order.path) for order in self._machine.orders(now - ORDERS_KEPT)},
+            {(one.share, one.path, one.members) for one in self._machine.orders(now - ORDERS_KEPT)},
         )
 
     def _bridge_snapshot(self, workstation: Workstation | None) -> BridgeSnapshot:
         with self._lock:
             bridge, faults = self._bridge, dict(self._faults)
+            for share, runner in self._runners.items():
+                if runner.orders_fault is not None:
+                    faults[f"orders-{share}"] = runner.orders_fault
         problem = bridge.problem or next(iter(faults.values()), None)
         status = workstation.status.value if workstation else ""
         return BridgeSnapshot(bridge.reachable, bridge.last_answer_at, problem, status)

@@ -18,6 +18,7 @@ class Missing(StrEnum):
 
     NOTHING = "nothing"
     FINISH = "is still being written"
+    COMPLETE = "looks incomplete: say whether it is finished"
     TARGET = "needs a target"
     DECISION = "was refused: decide what to do"
     CONFIRMATION = "has not been confirmed by the bridge yet"

@@ -1,8 +1,8 @@
 """Deleting the buffer's copy, file by file, only on a release that the bridge has just re-checked.
 
 The agent's own belief never deletes anything. Each file must still be what the release names (size, mtime);
-a file that changed since stays, and the report says why. Nothing outside the order's path is touched, no link
-is followed, folders go only when they are empty.
+a file that changed since stays, and the report says why. Nothing outside the order's place is touched, no
+link is followed, folders go only when they are empty, and never the one that a group shares with neighbours.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from agent.core.errors import AgentError
 from agent.core.listing import marker_present
-from server_bridge.contract import FreedReport, Release, ReleasedFile, WorkstationShare
+from server_bridge.contract import FreedReport, Release, ReleasedFile, WorkstationShare, place_holds
 
 log = logging.getLogger(__name__)
 _REPARSE_POINT = 0x400
@@ -62,11 +62,23 @@ def require_release(release: Release, share: str, now: datetime) -> None:
         )
 
 
-def belongs(path: str, order_path: str) -> bool:
-    """Whether a released path is plain and lies at or below the order's path."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the order is for: its path, and its members' patterns where it is a group."""
+
+    path: str
+    members: tuple[str, ...] = ()
+
+    def holds(self, path: str) -> bool:
+        """Whether a file or folder lies in it."""
+        return place_holds(self.path, self.members, path)
+
+
+def belongs(path: str, place: Place) -> bool:
+    """Whether a released path is plain and lies in the order's place."""
     pure = PurePosixPath(path)
     plain = not pure.is_absolute() and ".." not in pure.parts and "\0" not in path and "\\" not in path
-    return plain and str(pure) == path and (path == order_path or path.startswith(order_path + "/"))
+    return plain and str(pure) == path and place.holds(path)
 
 
 def why_not(path: Path, wanted: ReleasedFile, tolerance_seconds: float) -> str | None:
@@ -103,7 +115,7 @@ def free(
     release: Release,
     share: WorkstationShare,
     top: Path,
-    order_path: str,
+    place: Place,
     now: Callable[[], datetime],
     note: Callable[[Freed], None],
 ) -> Freed:
@@ -124,7 +136,7 @@ def free(
         if release.valid_until is None or now() >= release.valid_until:
             done.skipped[wanted.path] = "the release ran out meanwhile"
             continue
-        reason = _free_one(wanted, share, top, order_path)
+        reason = _free_one(wanted, share, top, place)
         if reason is None:
             done.paths.append(wanted.path)
             folders.update(PurePosixPath(wanted.path).parents)
@@ -135,12 +147,12 @@ def free(
     # A share that went away in the middle makes every file look gone.
     marker_present(top, share.marker)
     note(done)
-    _remove_empty(folders, top, order_path)
+    _remove_empty(folders, top, place)
     return done
 
 
-def _free_one(wanted: ReleasedFile, share: WorkstationShare, top: Path, order_path: str) -> str | None:
-    if not belongs(wanted.path, order_path):
+def _free_one(wanted: ReleasedFile, share: WorkstationShare, top: Path, place: Place) -> str | None:
+    if not belongs(wanted.path, place):
         return "it does not lie in this acquisition"
     path = top / wanted.path
     try:
@@ -161,11 +173,9 @@ def _free_one(wanted: ReleasedFile, share: WorkstationShare, top: Path, order_pa
     return None
 
 
-def _remove_empty(folders: set[PurePosixPath], top: Path, order_path: str) -> None:
+def _remove_empty(folders: set[PurePosixPath], top: Path, place: Place) -> None:
     """Remove folders of the acquisition that are empty now, deepest first."""
-    inside = [
-        folder for folder in folders if str(folder) == order_path or str(folder).startswith(order_path + "/")
-    ]
+    inside = [folder for folder in folders if place.holds(str(folder))]
     for folder in sorted(inside, key=lambda folder: len(folder.parts), reverse=True):
         try:
             (top / folder).rmdir()

@@ -19,13 +19,13 @@ def beat(
     statuses: Mapping[str, ShareStatus],
     found: Sequence[Acquisition],
     ordered_ids: Collection[str],
-    ordered_places: Collection[tuple[str, str]],
+    ordered_places: Collection[tuple[str, str, tuple[str, ...]]],
 ) -> Heartbeat:
     """Make a heartbeat.
 
     Args:
         ordered_ids: Acquisitions that the outbox has an order for.
-        ordered_places: Share and path of what the bridge has orders for.
+        ordered_places: Share, path and members of what the bridge has orders for.
     """
     told = []
     for share in shares:
@@ -48,8 +48,9 @@ def beat(
             file_count=row.file_count,
             first_seen_at=row.first_seen_at,
             last_change_at=row.last_change_at,
+            members=row.members,
         )
         for row in found
-        if row.id not in ordered_ids and (row.share, row.path) not in ordered_places
+        if row.id not in ordered_ids and (row.share, row.path, row.members) not in ordered_places
     ]
     return Heartbeat(agent_version=version, shares=tuple(told), unordered=tuple(unordered[:MOST_UNORDERED]))

@@ -7,11 +7,11 @@ of ours could make the microscope's own open fail.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.core.errors import ShareAway
+from server_bridge.contract import is_member
 
 _REPARSE_POINT = 0x400
 """FILE_ATTRIBUTE_REPARSE_POINT: junctions are links too, and Python 3.11 does not call them so."""
@@ -102,19 +103,26 @@ def away(error: OSError) -> ShareAway:
     )
 
 
-def walk(top: Path, path: str, *, judged: bool, beat: Beat = no_beat) -> Iterator[FileSeen]:
+def walk(
+    top: Path, path: str, *, members: tuple[str, ...] = (), judged: bool, beat: Beat = no_beat
+) -> Iterator[FileSeen]:
     """Yield every regular file of an acquisition, in a stable order.
 
     Args:
         top: The share's top as this machine sees it.
-        path: The acquisition's share path, a file or a folder.
+        path: The acquisition's share path: a file, a folder, or a group's name in its folder.
+        members: A group's patterns. Its files are then those of the entries of ``path``'s folder whose name
+            matches, folders with all that is in them; its neighbours are not looked into.
         judged: Ask each file itself instead of believing the listing.
 
     Raises:
-        Gone: where there is nothing at ``path``.
+        Gone: where there is nothing at ``path``, or no member of the group.
         Unreadable: where a folder inside may not be read.
         ShareAway: for any other error of the share.
     """
+    if members:
+        yield from _walk_group(top, path, members, judged, beat)
+        return
     start = top / path
     try:
         beat()
@@ -130,6 +138,78 @@ def walk(top: Path, path: str, *, judged: bool, beat: Beat = no_beat) -> Iterato
         return
     if not stat.S_ISDIR(status.st_mode):
         raise Gone(path)
+    try:
+        yield from _walk_folder(start, path, judged, beat)
+    except FileNotFoundError as error:
+        raise Gone(path) from error
+
+
+def _walk_group(
+    top: Path, path: str, members: tuple[str, ...], judged: bool, beat: Beat
+) -> Iterator[FileSeen]:
+    prefix = path.rpartition("/")[0]
+    beat()
+    try:
+        entries = [entry for entry in entries_of(top / prefix) if is_member(entry.name, members)]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise Gone(path) from error
+    except PermissionError as error:
+        raise Unreadable(prefix, error) from error
+    if not entries:
+        raise Gone(path)
+    folders = []
+    entries.reverse()
+    while entries:
+        entry = entries.pop()  # each holds its own status once it was asked: let it go
+        name = f"{prefix}/{entry.name}" if prefix else entry.name
+        if entry.is_dir(follow_symlinks=False):
+            folders.append((Path(entry.path), name))
+        elif (seen := _file(entry, name, judged, beat)) is not None:
+            yield seen
+    for folder, name in folders:
+        # Deleted while we looked; the next look tells.
+        with suppress(FileNotFoundError):
+            yield from _walk_folder(folder, name, judged, beat)
+
+
+def walk_names(top: Path, path: str, names: Iterable[str], *, beat: Beat = no_beat) -> Iterator[FileSeen]:
+    """Yield a group's files by the names that a listing has just shown, in the order in which `walk` does.
+
+    A folder with a thousand images beside each other would otherwise be listed a thousand times. Each file is
+    asked itself, so that this is a judging walk.
+
+    Raises:
+        Gone, Unreadable, ShareAway: as `walk` does.
+    """
+    prefix = path.rpartition("/")[0]
+    there, folders = False, []
+    for entry in sorted(names):
+        name = f"{prefix}/{entry}" if prefix else entry
+        beat()
+        try:
+            status = (top / name).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            raise Unreadable(name, error) from error
+        except OSError as error:
+            raise away(error) from error
+        if getattr(status, "st_file_attributes", 0) & _REPARSE_POINT:
+            continue
+        if stat.S_ISREG(status.st_mode):
+            there = True
+            yield FileSeen(name, status.st_size, status.st_mtime_ns)
+        elif stat.S_ISDIR(status.st_mode):
+            folders.append((top / name, name))
+    if not there and not folders:
+        raise Gone(path)
+    for folder, name in folders:
+        with suppress(FileNotFoundError):
+            yield from _walk_folder(folder, name, True, beat)
+
+
+def _walk_folder(start: Path, path: str, judged: bool, beat: Beat) -> Iterator[FileSeen]:
+    """All files below a folder; `FileNotFoundError` where the folder itself is not there."""
     folders = [(start, path)]
     while folders:
         folder, prefix = folders.pop()
@@ -138,12 +218,14 @@ def walk(top: Path, path: str, *, judged: bool, beat: Beat = no_beat) -> Iterato
             entries = entries_of(folder)
         except (FileNotFoundError, NotADirectoryError) as error:
             if prefix == path:
-                raise Gone(path) from error
+                raise FileNotFoundError(path) from error
             continue  # deleted while we looked; the next look tells
         except PermissionError as error:
             raise Unreadable(prefix, error) from error
         below = []
-        for entry in entries:
+        entries.reverse()
+        while entries:
+            entry = entries.pop()  # each holds its own status once it was asked: let it go
             name = f"{prefix}/{entry.name}"
             if entry.is_dir(follow_symlinks=False):
                 below.append((folder / entry.name, name))
@@ -193,30 +275,22 @@ def digest_of(seen: FileSeen) -> bytes:
     return f"{seen.path}\0{seen.size_bytes}\0{seen.mtime_ns}\n".encode("utf-8", "surrogateescape")
 
 
-def aggregate(files: Iterator[FileSeen], ignore: tuple[str, ...] = ()) -> Aggregate:
-    """Fold files into an aggregate, keeping none of them."""
-    fingerprint, content = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
-    count = size = newest = counted = 0
-    for seen in files:
-        line = digest_of(seen)
-        content.update(line)
-        count += 1
-        size += seen.size_bytes
-        if not matches(seen.path.rsplit("/", 1)[-1], ignore):
-            fingerprint.update(line)
-            counted += 1
-            newest = max(newest, seen.mtime_ns)
-    return Aggregate(count, size, newest, fingerprint.digest(), content.digest(), counted)
+def is_ignored(path: str, ignore: tuple[str, ...]) -> bool:
+    """Whether a file counts as no sign of life: its name matches one of the patterns."""
+    return matches(path.rpartition("/")[2], ignore)
 
 
-def marker_present(top: Path, marker: str) -> None:
+def marker_present(top: Path, marker: str) -> int:
     """Make sure that the share is there.
+
+    Returns:
+        The device that the marker lies on: another number is another volume, or the same one mounted anew.
 
     Raises:
         ShareAway: where its marker file is not: an unmounted folder is an outage, never an empty share.
     """
     try:
-        (top / marker).stat()
+        return (top / marker).stat().st_dev
     except OSError as error:
         raise ShareAway(
             f"{top}: the marker file {marker} is not there ({error.strerror or error}).",

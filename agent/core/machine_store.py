@@ -14,8 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
+from agent.core import witness
 from agent.core.acquisition import Acquisition
 from agent.core.database import Database, from_text, to_text
+from agent.core.pauses import Longest
 from agent.core.settle import Override
 from server_bridge.contract import AcquisitionKind, OrderState, Stage
 
@@ -37,8 +39,24 @@ MIGRATIONS = (
     CREATE INDEX orders_by_place ON orders (share, path);
     CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)
     """,
+    "ALTER TABLE acquisitions ADD COLUMN members TEXT NOT NULL DEFAULT '[]'",
+    """
+    ALTER TABLE acquisitions ADD COLUMN format TEXT NOT NULL DEFAULT '';
+    ALTER TABLE acquisitions ADD COLUMN ordered_at TEXT
+    """,
+    """
+    ALTER TABLE acquisitions ADD COLUMN rests_since TEXT;
+    ALTER TABLE acquisitions ADD COLUMN quiet_needed_seconds REAL NOT NULL DEFAULT 0;
+    ALTER TABLE acquisitions ADD COLUMN reopened_at TEXT;
+    ALTER TABLE acquisitions ADD COLUMN witnesses TEXT NOT NULL DEFAULT '[]';
+    CREATE TABLE pauses (
+        share TEXT NOT NULL, format TEXT NOT NULL, acquisition TEXT NOT NULL, seconds REAL NOT NULL,
+        ended_at TEXT NOT NULL, PRIMARY KEY (share, format, acquisition))
+    """,
 )
 ENDED = frozenset({Stage.RETIRED, Stage.CANCELLED, Stage.DISCARDED})
+PAUSES_KEPT = timedelta(days=180)
+"""A microscope whose habits changed is not waited for for ever."""
 PRESENCE_LEASE = timedelta(minutes=2)
 """A session whose process died without signing out counts as present for this long."""
 
@@ -61,9 +79,14 @@ def _acquisition(row: sqlite3.Row) -> Acquisition:
         finished_at=from_text(row["finished_at"]),
         override=row["override"],
         override_at=from_text(row["override_at"]),
-        holds=tuple(json.loads(row["holds"])),
+        rests_since=from_text(row["rests_since"]),
+        quiet_needed_seconds=row["quiet_needed_seconds"],
+        reopened_at=from_text(row["reopened_at"]),
+        witnesses=witness.from_json(row["witnesses"]),
         problem=row["problem"],
         successor_of=row["successor_of"],
+        members=tuple(json.loads(row["members"])),
+        format=row["format"],
     )
 
 
@@ -94,6 +117,15 @@ class MachineStore:
         )
         return [_acquisition(row) for row in rows]
 
+    def said(self, share: str) -> dict[str, datetime | None]:
+        """Place → when a person last said something about what is there, in whichever session."""
+        rows = self._database.connection().execute(
+            "SELECT path, override_at FROM acquisitions"
+            " WHERE gone_at IS NULL AND share = ? AND override_at IS NOT NULL",
+            (share,),
+        )
+        return {row["path"]: from_text(row["override_at"]) for row in rows}
+
     def acquisition(self, acquisition_id: str) -> Acquisition | None:
         """One acquisition, also one that is gone."""
         row = (
@@ -115,12 +147,18 @@ class MachineStore:
             for found in changed:
                 connection.execute(
                     "INSERT INTO acquisitions (id, share, path, kind, first_seen_at, person_then, file_count,"
-                    " size_bytes, last_change_at, fingerprint, content, finished_at, holds, problem,"
-                    " successor_of) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET"
+                    " size_bytes, last_change_at, fingerprint, content, finished_at, problem, successor_of,"
+                    " rests_since, quiet_needed_seconds, witnesses, reopened_at, members, format)"
+                    " VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20)"
+                    " ON CONFLICT (id) DO UPDATE SET members = excluded.members, format = excluded.format,"
                     " kind = excluded.kind, file_count = excluded.file_count,"
                     " size_bytes = excluded.size_bytes, last_change_at = excluded.last_change_at,"
                     " fingerprint = excluded.fingerprint, content = excluded.content,"
-                    " finished_at = excluded.finished_at, holds = excluded.holds,"
+                    # What a person said while this pass ran was not heeded in it: the next one does.
+                    " finished_at = CASE WHEN acquisitions.override_at IS ?21 THEN excluded.finished_at END,"
+                    " rests_since = excluded.rests_since,"
+                    " quiet_needed_seconds = excluded.quiet_needed_seconds,"
+                    " witnesses = excluded.witnesses, reopened_at = excluded.reopened_at,"
                     " problem = excluded.problem",
                     (
                         found.id,
@@ -135,11 +173,32 @@ class MachineStore:
                         found.fingerprint,
                         found.content,
                         to_text(found.finished_at),
-                        json.dumps(found.holds),
                         found.problem,
                         found.successor_of,
+                        to_text(found.rests_since),
+                        found.quiet_needed_seconds,
+                        witness.to_json(found.witnesses),
+                        to_text(found.reopened_at),
+                        json.dumps(found.members),
+                        found.format,
+                        to_text(found.override_at),
                     ),
                 )
+
+    def note_ordered(self, acquisition_id: str, now: datetime) -> None:
+        """A person of this machine ordered it: from now on its place and its members are an order's."""
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE acquisitions SET ordered_at = ? WHERE id = ?", (to_text(now), acquisition_id)
+            )
+
+    def ordered(self, share: str) -> frozenset[str]:
+        """The ids of acquisitions of a share that are there and were ordered on this machine."""
+        rows = self._database.connection().execute(
+            "SELECT id FROM acquisitions WHERE share = ? AND gone_at IS NULL AND ordered_at IS NOT NULL",
+            (share,),
+        )
+        return frozenset(row["id"] for row in rows)
 
     def override(self, acquisition_id: str, override: Override, now: datetime) -> None:
         """Keep what a person said; "not yet" also takes the verdict back."""
@@ -164,8 +223,8 @@ class MachineStore:
             )
             connection.execute(
                 "INSERT INTO acquisitions (id, share, path, kind, first_seen_at, person_then, file_count,"
-                " size_bytes, last_change_at, fingerprint, content, finished_at, successor_of)"
-                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                " size_bytes, last_change_at, fingerprint, content, finished_at, successor_of,"
+                " members, format) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     new_id,
                     old.share,
@@ -180,9 +239,33 @@ class MachineStore:
                     old.content,
                     to_text(old.finished_at),
                     old.id,
+                    json.dumps(old.members),
+                    old.format,
                 ),
             )
         return new_id
+
+    # --- pauses ---------------------------------------------------------------------------------------
+
+    def note_pause(
+        self, share: str, data_format: str, acquisition: str, seconds: float, now: datetime
+    ) -> None:
+        """An acquisition went on after a pause; its longest one is kept."""
+        with self._database.write() as connection:
+            connection.execute(
+                "INSERT INTO pauses VALUES (?,?,?,?,?) ON CONFLICT (share, format, acquisition) DO UPDATE SET"
+                " seconds = MAX(seconds, excluded.seconds), ended_at = excluded.ended_at",
+                (share, data_format, acquisition, seconds, to_text(now)),
+            )
+
+    def pauses(self, share: str, since: datetime) -> list[Longest]:
+        """The longest pause per format of a share, of those that ended since."""
+        rows = self._database.connection().execute(
+            "SELECT format, MAX(seconds) AS seconds, COUNT(*) AS acquisitions FROM pauses"
+            " WHERE share = ? AND ended_at >= ? GROUP BY format ORDER BY format",
+            (share, to_text(since)),
+        )
+        return [Longest(row["format"], row["seconds"], row["acquisitions"]) for row in rows]
 
     # --- presence -------------------------------------------------------------------------------------
 
@@ -267,6 +350,7 @@ class MachineStore:
         with self._database.write() as connection:
             connection.execute("DELETE FROM orders WHERE updated_at < ?", (to_text(before),))
             connection.execute("DELETE FROM acquisitions WHERE gone_at < ?", (to_text(before),))
+            connection.execute("DELETE FROM pauses WHERE ended_at < ?", (to_text(before - PAUSES_KEPT),))
 
     # --- shares and single facts ----------------------------------------------------------------------
 

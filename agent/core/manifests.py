@@ -34,7 +34,13 @@ class BuiltManifest:
 
 
 def build(
-    top: Path, share: WorkstationShare, path: str, *, judged: bool, beat: listing.Beat = listing.no_beat
+    top: Path,
+    share: WorkstationShare,
+    path: str,
+    *,
+    members: tuple[str, ...] = (),
+    judged: bool,
+    beat: listing.Beat = listing.no_beat,
 ) -> BuiltManifest:
     """List an acquisition, all its files, ignored ones too: the bridge compares with its own full listing.
 
@@ -48,7 +54,7 @@ def build(
     count = size = 0
     # Level 1: the body is small against the pull, and the microscope's processor is not ours.
     with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=1, mtime=0) as body:
-        for seen in listing.walk(top, path, judged=judged, beat=beat):
+        for seen in listing.walk(top, path, members=members, judged=judged, beat=beat):
             count += 1
             size += seen.size_bytes
             if count > MAX_MANIFEST_ENTRIES:
@@ -77,7 +83,19 @@ def lines_of(body: bytes) -> dict[str, tuple[int, int]]:
     return found
 
 
-def has_news(body: bytes, present: bytes) -> bool:
-    """Whether ``present`` (a manifest's body) holds a file that ``body`` does not: deleting is no news."""
+def has_news(body: bytes, present: bytes, *, ignore: tuple[str, ...] = (), tolerance_ns: int = 0) -> bool:
+    """Whether ``present`` (a manifest's body) holds a file that ``body`` does not: deleting is no news.
+
+    Args:
+        ignore: Patterns of names that are no sign of life.
+        tolerance_ns: How far a time may move by itself: a storage that restarts may tell it rounded.
+    """
     known = lines_of(body)
-    return any(known.get(path) != facts for path, facts in lines_of(present).items())
+
+    def is_news(path: str, size_bytes: int, mtime_ns: int) -> bool:
+        if listing.matches(path.rsplit("/", 1)[-1], ignore):
+            return False
+        before = known.get(path)
+        return before is None or before[0] != size_bytes or abs(before[1] - mtime_ns) > tolerance_ns
+
+    return any(is_news(path, *facts) for path, facts in lines_of(present).items())

@@ -187,6 +187,11 @@ class Outbox(Habits):
         )
         return self._entry(row) if row else None
 
+    def move(self, order_id: UUID, acquisition: str) -> None:
+        """The order is about another acquisition at the same place now: what it was made for is gone."""
+        with self._database.write() as connection:
+            connection.execute("UPDATE orders SET acquisition = ? WHERE id = ?", (acquisition, str(order_id)))
+
     def set_state(self, order_id: UUID, state: EntryState, reason: Reason | None = None) -> None:
         """The bridge answered (or a person withdrew it)."""
         with self._database.write() as connection:

@@ -72,9 +72,9 @@ def facts_of(world: World) -> list[cards.Facts]:
     shares = {share.id: share for share in world.workstation.shares} if world.workstation else {}
     by_id = {str(order.id): order for order in world.orders}
     newest = newest_entries(list(world.entries))
-    by_place: dict[tuple[str, str], OrderState] = {}
+    by_place: dict[tuple[str, str, tuple[str, ...]], OrderState] = {}
     for order in sorted(world.orders, key=lambda order: order.created_at):
-        by_place[order.share, order.path] = order
+        by_place[order.share, order.path, order.members] = order
     used: set[str] = set()
     found_facts: list[cards.Facts] = []
 
@@ -99,7 +99,8 @@ def facts_of(world: World) -> list[cards.Facts]:
 
     for found in world.acquisitions:
         entry = newest.get(found.id)
-        state = by_id.get(str(entry.id)) if entry else by_place.get((found.share, found.path))
+        place = (found.share, found.path, found.members)
+        state = by_id.get(str(entry.id)) if entry else by_place.get(place)
         if entry is None and state is not None and state.created_at < found.first_seen_at:
             state = None  # an earlier acquisition at the same place
         add(found, entry, state)
@@ -126,6 +127,8 @@ def missing_of(facts: cards.Facts, card: Card) -> footer.Missing:
     """What keeps the person from logging off, for one acquisition of hers."""
     if card.state is CardState.NEEDS_TARGET:
         return footer.Missing.TARGET
+    if card.state is CardState.ATTENTION and facts.found is not None and facts.found.is_incomplete:
+        return footer.Missing.COMPLETE
     if card.state is CardState.REFUSED:
         return footer.Missing.DECISION
     if facts.found is None and facts.entry is None:
@@ -175,6 +178,8 @@ def _shares(world: World) -> tuple[ShareSnapshot, ...]:
                 free_bytes=status.free_bytes,
                 total_bytes=status.total_bytes,
                 full_in_seconds=status.full_in_seconds,
+                hints=status.hints,
+                waiting=status.waiting,
             )
         )
     return tuple(found)

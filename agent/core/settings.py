@@ -66,7 +66,10 @@ class AgentSettings(BaseModel):
     full_seconds: Seconds = 900.0
     pass_budget_seconds: Seconds = 20.0
     """How long one pass may look at acquisitions before it lets the share rest; the next one goes on."""
+    scan_entries_per_second: float = Field(default=5_000.0, ge=10, le=1_000_000)
+    """Files of a share that may be looked at per second on average; a first look may be faster."""
     stuck_seconds: Seconds = 40.0
+    """After which a call to the share that has not returned is shown."""
     heartbeat_seconds: Seconds = 30.0
     open_manifest_seconds: Seconds = 60.0
     """Between two open manifests of an acquisition that is still being written."""

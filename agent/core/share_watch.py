@@ -26,6 +26,31 @@ class ShareStatus(BaseModel):
     free_bytes: int | None = None
     total_bytes: int | None = None
     full_in_seconds: float | None = None
+    silent_since: datetime | None = None
+    """Since when a call to the share has not returned; other sessions count the seconds themselves."""
+    hints: str = ""
+    """Whether the system tells about changes, in words for details and diagnostics; never an alarm."""
+    hint_restarts: int = 0
+    waiting: int = 0
+    """Acquisitions that the full pass under way has still to look at."""
+
+
+def stuck_reason(silent_seconds: float, where: str) -> Reason:
+    """A call to the share that does not return, in words."""
+    return Reason(
+        code="share_stuck",
+        title=f"The share has not answered for {int(silent_seconds)} s",
+        detail=f"{where} hangs.",
+        remedy="Check the network connection of this workstation; nothing is lost meanwhile.",
+    )
+
+
+def seen_from_here(kept: ShareStatus, now: datetime, where: str) -> ShareStatus:
+    """What another session's scanner wrote, with the seconds of a silence counted on."""
+    if kept.silent_since is None:
+        return kept
+    silent = max(0.0, (now - kept.silent_since).total_seconds())
+    return kept.model_copy(update={"answered": False, "problem": stuck_reason(silent, where)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from agent.core.template import TargetSuggestion
+from agent.core.witness import Witness
 from server_bridge.contract import Person, Reason, Target
 
 
@@ -109,8 +111,8 @@ class Card:
     finished_at: datetime | None = None
     quiet_seconds: float | None = None
     quiet_needed_seconds: float | None = None
-    witnesses: tuple[str, ...] = ()
-    """Why it is or is not judged finished, in words ("quiet 3:40 of 5:00")."""
+    witnesses: tuple[Witness, ...] = ()
+    """Why it is not judged finished yet, and what speaks for it, the quiet time first."""
     ahead: int | None = None
     ahead_by_workstation: dict[str, int] = field(default_factory=dict)
     result_url: str = ""
@@ -119,6 +121,8 @@ class Card:
     left_out: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
     """Names of agent/core/commands.py classes this card offers now, most wanted first."""
+    suggested: TargetSuggestion | None = None
+    """What its place and its format suggest, while it has no target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,10 @@ class ShareSnapshot:
     free_bytes: int | None = None
     total_bytes: int | None = None
     full_in_seconds: float | None = None
+    hints: str = ""
+    """Whether the system tells about changes, in words: for details and diagnostics, never an alarm."""
+    waiting: int = 0
+    """Acquisitions that the look at everything, which is under way, has still to come to."""
 
 
 @dataclass(frozen=True, slots=True)

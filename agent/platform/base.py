@@ -137,6 +137,14 @@ class Platform(Protocol):
         """What a drive letter stands for (``\\\\server\\share``), for display; the path itself elsewhere."""
         ...
 
+    def is_being_written(self, path: Path) -> bool | None:
+        """Whether a program has this file open for writing; None where the system does not tell.
+
+        Opens the file for a moment and reads nothing. A program that opens it for writing in that moment may
+        be refused or held up, so it is asked after the quiet time only, and where staff allow it.
+        """
+        ...
+
     def room(self, path: Path) -> Room | None:
         """Free and total bytes where ``path`` is; None where the system does not tell."""
         ...

@@ -26,6 +26,11 @@ RUN_KEY = r"Software\Microsoft\Windows\CurrentVersion\Run"
 APPROVED_KEY = r"Software\Microsoft\Windows\CurrentVersion\Explorer\StartupApproved\Run"
 RUN_VALUE = "OMERO Ferry"
 ERROR_ALREADY_EXISTS = 183
+ERROR_SHARING_VIOLATION = 32
+GENERIC_READ = 0x80000000
+FILE_SHARE_READ, FILE_SHARE_DELETE = 0x1, 0x4
+OPEN_EXISTING = 3
+INVALID_HANDLE_VALUE = ctypes.c_void_p(-1).value
 BELOW_NORMAL_PRIORITY_CLASS = 0x4000
 TH32CS_SNAPPROCESS = 0x2
 CRYPTPROTECT_UI_FORBIDDEN = 0x1
@@ -282,6 +287,29 @@ class WindowsPlatform:
         if _dll("mpr").WNetGetConnectionW(drive, buffer, ctypes.byref(length)):
             return str(path)
         return str(buffer.value) + str(path)[2:]
+
+    def is_being_written(self, path: Path) -> bool | None:
+        """Ask for a handle that tolerates readers and deleters but no writer, and close it at once.
+
+        A sharing violation says that somebody writes, also on another machine: the file server arbitrates.
+        "Access denied" says nothing (KB172240).
+        """
+        kernel = _dll("kernel32")
+        kernel.CreateFileW.restype = ctypes.c_void_p
+        handle = kernel.CreateFileW(
+            ctypes.c_wchar_p(str(self.long_path(path))),
+            ctypes.c_uint32(GENERIC_READ),
+            ctypes.c_uint32(FILE_SHARE_READ | FILE_SHARE_DELETE),
+            None,
+            ctypes.c_uint32(OPEN_EXISTING),
+            ctypes.c_uint32(0),
+            None,
+        )
+        error = _last_error()
+        if handle is None or handle == INVALID_HANDLE_VALUE:
+            return True if error == ERROR_SHARING_VIOLATION else None
+        kernel.CloseHandle(ctypes.c_void_p(handle))
+        return False
 
     def room(self, path: Path) -> Room | None:
         """Free and total bytes."""

@@ -13,6 +13,7 @@ from datetime import datetime
 from PySide6.QtCore import QCoreApplication
 
 from agent.core.snapshot import Card, CardGroup, CardState, Transfer
+from agent.core.witness import waiting
 from agent.ui import format as fmt
 from agent.ui.texts import PROVEN_STATES, action_text, state_shape, state_word, tone
 from agent.ui.theme import Tone
@@ -127,7 +128,8 @@ def _right(card: Card, now: datetime) -> str:
     transfer = card.transfer
     if card.state in {CardState.WRITING, CardState.SETTLING}:
         if card.witnesses:
-            return " · ".join(card.witnesses[:2])
+            first, *others = card.witnesses
+            return " · ".join(one.words for one in (first, *waiting(others)[:1]))
         if card.quiet_seconds is not None and card.quiet_needed_seconds is not None:
             return _tr("card", "quiet {done} of {needed}").format(
                 done=fmt.countdown(card.quiet_seconds), needed=fmt.countdown(card.quiet_needed_seconds)

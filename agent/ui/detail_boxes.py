@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLineEdit, QPlainTextEdit, QPushButton, QWidget
 
 from agent.core.snapshot import Card, CardState
+from agent.core.witness import Witness, WitnessState
 from agent.ui import format as fmt
 from agent.ui.card_text import fraction, import_progress, pace, queue_place
 from agent.ui.texts import PROVEN_STATES, action_text, tone, what_next
@@ -59,7 +60,7 @@ class ProgressBox(Box):
                 return "", "", ""
             big = fmt.countdown(card.quiet_seconds or 0)
             rest = self.tr("quiet of {needed} needed").format(needed=fmt.countdown(card.quiet_needed_seconds))
-            return big, rest, " · ".join(card.witnesses)
+            return big, rest, "\n".join(_witness_line(one) for one in card.witnesses[1:])
         if card.state is CardState.QUEUED:
             place = queue_place(card)
             if not place:
@@ -89,6 +90,14 @@ class ProgressBox(Box):
             rest = " · ".join(part for part in (rest, pace(transfer)) if part)
             return fmt.size(transfer.bytes_done), rest, files
         return (files, pace(transfer), "") if files else ("", "", "")
+
+
+_MARKS = {WitnessState.OK: "✓", WitnessState.WAITING: "…", WitnessState.UNKNOWN: "?"}
+
+
+def _witness_line(witness: Witness) -> str:
+    """``✓ two looks agree``."""
+    return f"{_MARKS[witness.state]} {witness.words}"
 
 
 def _quiet_part(card: Card) -> float | None:

@@ -299,7 +299,18 @@ class Header(QWidget):
             if newest is not None:
                 text = self.tr("{n} shares: answered {ago}").format(n=len(lines), ago=fmt.ago(newest, now))
         self.share.set_full(text)
-        self.share.setToolTip("\n".join(lines))
+        self.share.setToolTip("\n".join(lines + self._details(snapshot)))
+
+    def _details(self, snapshot: Snapshot) -> list[str]:
+        """What staff may want to know; nobody has to act on it."""
+        details = []
+        for share in snapshot.shares:
+            if share.hints:
+                details.append(f"{share.title}: {share.hints}")
+            if share.waiting:
+                text = self.tr("{title}: {n} still to be looked at in this round")
+                details.append(text.format(title=share.title, n=share.waiting))
+        return details
 
     def _share_line(self, share: ShareSnapshot, now: datetime) -> str:
         if share.last_answer_at is None:

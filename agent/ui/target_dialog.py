@@ -74,6 +74,9 @@ class TargetDialog(QDialog):
         if start is not None:
             self.form.fill(start)
             self.send.setFocus()
+        elif card is not None and card.suggested is not None:
+            self.form.suggest(card.suggested)
+            self.form.container.field.setFocus()
         else:
             self.form.container.field.setFocus()
         self._update()

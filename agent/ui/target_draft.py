@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import QCoreApplication
 
+from agent.core.template import TargetSuggestion
 from agent.ui.theme import Tone
 from server_bridge.contract import Container, Group, KeyValue, PermissionLevel, Target, TargetKind
 
@@ -174,6 +175,18 @@ def draft_from(target: Target, groups: tuple[Group, ...]) -> TargetDraft:
         tags=target.tags,
         key_values=target.key_values,
         description=target.description,
+    )
+
+
+def draft_from_suggestion(suggestion: TargetSuggestion, groups: tuple[Group, ...]) -> TargetDraft:
+    """Return the draft that an acquisition's place suggests: names only, OMERO is asked for their ids."""
+    name = suggestion.group_name.casefold()
+    return TargetDraft(
+        group=next((group for group in groups if name and group.name.casefold() == name), None),
+        kind=suggestion.kind,
+        project=Choice(suggestion.project_name),
+        container=Choice(suggestion.container_name),
+        tags=suggestion.tags,
     )
 
 

@@ -8,11 +8,12 @@ from concurrent.futures import Future
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QComboBox, QGridLayout, QPlainTextEdit, QVBoxLayout, QWidget
 
+from agent.core.template import TargetSuggestion
 from agent.ui.container_picker import ContainerPicker
 from agent.ui.key_value_table import KeyValueTable
 from agent.ui.ports import TargetsPort
 from agent.ui.tag_field import TagField
-from agent.ui.target_draft import TargetDraft, draft_from
+from agent.ui.target_draft import TargetDraft, draft_from, draft_from_suggestion
 from agent.ui.widgets import label
 from server_bridge.contract import ContainerList, Group, TagList, Target, TargetKind
 
@@ -146,6 +147,25 @@ class TargetForm(QWidget):
                 picker.popup.look_now()
         self._tell()
 
+    def suggest(self, suggestion: TargetSuggestion) -> None:
+        """Fill in what the acquisition's place suggests; OMERO is asked whether such a container exists."""
+        draft = draft_from_suggestion(suggestion, self._groups)
+        self._filling = True
+        if draft.group is not None:
+            self._select_group(draft.group.id)
+        self.kind.setCurrentIndex(self.kind.findData(draft.kind))
+        self._show_kind()
+        self._search_again()
+        self.project.set_choice(draft.project)
+        self.container.set_choice(draft.container)
+        self.tags.set_tags(draft.tags)
+        self._filling = False
+        # Datasets are looked for in their project: first the one is found, then the other.
+        first = self.container if self.project.choice.is_empty else self.project
+        if not first.choice.is_empty:
+            first.popup.look_now()
+        self._tell()
+
     # --- what depends on what -------------------------------------------------------------------------
 
     def _kind(self) -> TargetKind:
@@ -188,6 +208,8 @@ class TargetForm(QWidget):
             if self.container.choice.id is not None:
                 # The dataset that was chosen may stand in another project.
                 self.container.clear()
+            elif self.container.choice.is_new:
+                self.container.popup.look_now()
         self._tell()
 
     def _search_again(self) -> None:

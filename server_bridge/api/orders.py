@@ -113,6 +113,7 @@ async def put_manifest(
                 sealed=sealed,
                 order_path=order.path,
                 kind=AcquisitionKind(order.kind),
+                members=tuple(order.members),
                 longest_path_bytes=intake.share_path_limit(parts.site, order.share),
             )
             require_distinct([entry.path for entry in manifest.entries])

@@ -8,14 +8,20 @@ else was shown. Only with the marker in sight does a missing folder mean `Folder
 Links, FIFOs, sockets and devices are reported in ``skipped`` and never followed. rsync itself would follow
 a link that stands *above* a listed name, which is why the first call looks at each folder of the path on
 its own.
+
+A group (entries of one folder that belong together by their names) is found by a look at that folder's names
+alone, one level deep; only its own folders are then listed with all that is in them. What lies beside it may
+be large, unreadable or about to vanish: none of that is said of the group.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from server_bridge.contract import is_member, place_holds
 from server_bridge.errors import NeedsAttention, TransientFailure
 from server_bridge.mover import command, output, paths, verdict
 from server_bridge.mover.sources import Source
@@ -46,7 +52,7 @@ class SkippedEntry:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files below one folder (or the one file), by path relative to the share's top."""
+    """The files below one folder (or the one file, or of one group), by path relative to the share's top."""
 
     folder: str
     is_file: bool  #: the ordered path is itself a file
@@ -129,6 +135,7 @@ def list_source(
     folder: str,
     runner: ProcessRunner,
     *,
+    members: tuple[str, ...] = (),
     marker: str = DEFAULT_MARKER,
     rsync: str = "rsync",
     stall_seconds: float = 60.0,
@@ -137,7 +144,7 @@ def list_source(
     lock: RunLock | None = None,
 ) -> Listing:
     """List the files of ``folder`` (a folder, or a single file) below the share's top; ``.`` lists the
-    whole share.
+    whole share. With ``members`` it is a group's name, and only its members' files are listed.
 
     Raises `ShareAway` (outage: try later), `ShareRefused` (settings), `FolderMissing`, `FolderRefused` (a
     link in the path) and `paths.PathRefused`. Names in the result are *not* checked: `paths.check_manifest`
@@ -148,6 +155,8 @@ def list_source(
         paths.require_path(folder)
     above = _above(folder)
     call = _Call(source, runner, rsync, stall_seconds, stop_event, work_dir, lock)
+    if members:
+        return _list_group(call, folder, members, marker)
 
     probe = call.run([marker, *above, *([folder] if folder != "." else [])], recursive=False)
     _require_marker(probe, marker, source)
@@ -157,15 +166,52 @@ def list_source(
     _require_marker(seen, marker, source)
     if folder != "." and folder not in seen.items:
         raise _missing(folder)
-    if seen.odd:
-        # A line that cannot be read may hide a file: a listing that dropped it would be wrong in silence.
-        raise ShareAway(
-            f"rsync's listing of {source.label} holds a line that cannot be read: {seen.odd[0]!r}",
-            code="listing_unreadable",
-            title="The share's listing cannot be understood",
-            remedy="Report it to the bridge's staff with this text.",
-        )
-    return _listing(folder, kind, seen, marker)
+    _require_legible(seen, source)
+    return _listing(folder, kind == "f", seen, {marker, "."}, lambda path: paths.is_below(path, folder))
+
+
+def _list_group(call: _Call, path: str, members: tuple[str, ...], marker: str) -> Listing:
+    parent, above = path.rpartition("/")[0], _above(path)
+    probe = call.run([marker, *above], recursive=False)
+    _require_marker(probe, marker, call.source)
+    if parent and _require_path(probe, parent, above[:-1]) == "f":
+        raise _missing(path)
+
+    # A closing slash: the names in the folder, and none of what is in its folders.
+    near = call.run([marker, f"{parent}/" if parent else "."], recursive=False)
+    _require_marker(near, marker, call.source)
+    _require_legible(near, call.source)
+    if parent and parent not in near.items:
+        raise _missing(path)
+
+    def holds(name: str) -> bool:
+        return place_holds(path, members, name)
+
+    found = _Seen(
+        {name: item for name, item in near.items.items() if holds(name)},
+        [name for name in near.special if holds(name)],
+        [problem for problem in near.problems if not _is_of_neighbour(problem, parent, members)],
+    )
+    folders = [name for name, item in found.items.items() if item.kind == "d"]
+    if folders:
+        deep = call.run([marker, *folders], recursive=True)
+        _require_marker(deep, marker, call.source)
+        _require_legible(deep, call.source)
+        found.items |= deep.items
+        found.special += deep.special
+        found.problems += deep.problems
+    if not (found.items.keys() - {marker} or found.special or found.problems):
+        raise _missing(path)
+    return _listing(path, False, found, {marker}, holds)
+
+
+def _is_of_neighbour(problem: output.NamedProblem, parent: str, members: tuple[str, ...]) -> bool:
+    """Whether what rsync says at one level is about an entry beside the group, which may come and go."""
+    if problem.code == "folder_unreadable":  # it opens no folder but the group's own
+        return False
+    if parent and output.match_name(problem.name, {parent}) is not None:
+        return False
+    return not is_member(problem.name.rpartition("/")[2], members)
 
 
 def check_share(
@@ -232,6 +278,17 @@ def _require_marker(seen: _Seen, marker: str, source: Source) -> None:
         )
 
 
+def _require_legible(seen: _Seen, source: Source) -> None:
+    if seen.odd:
+        # A line that cannot be read may hide a file: a listing that dropped it would be wrong in silence.
+        raise ShareAway(
+            f"rsync's listing of {source.label} holds a line that cannot be read: {seen.odd[0]!r}",
+            code="listing_unreadable",
+            title="The share's listing cannot be understood",
+            remedy="Report it to the bridge's staff with this text.",
+        )
+
+
 def _missing(folder: str) -> FolderMissing:
     return FolderMissing(
         f"{paths.shown(folder)!r} is not on the share.",
@@ -273,12 +330,14 @@ def _require_path(probe: _Seen, folder: str, above: list[str]) -> str:
     return probe.items[folder].kind
 
 
-def _listing(folder: str, kind: str, seen: _Seen, marker: str) -> Listing:
+def _listing(
+    folder: str, is_file: bool, seen: _Seen, not_ours: set[str], holds: Callable[[str], bool]
+) -> Listing:
     entries: dict[str, Entry] = {}
-    skipped = [SkippedEntry(path, "special") for path in seen.special if paths.is_below(path, folder)]
+    skipped = [SkippedEntry(path, "special") for path in seen.special if holds(path)]
     folders: set[str] = set()
     for path, item in seen.items.items():
-        if not paths.is_below(path, folder) or path in {marker, "."}:
+        if path in not_ours or not holds(path):
             continue
         if item.kind == "f":
             entries[path] = Entry(path, item.size_bytes, item.mtime_s)
@@ -288,7 +347,7 @@ def _listing(folder: str, kind: str, seen: _Seen, marker: str) -> Listing:
             skipped.append(SkippedEntry(path, _KINDS.get(item.kind, "special")))
     return Listing(
         folder=folder,
-        is_file=kind == "f",
+        is_file=is_file,
         entries=entries,
         skipped=tuple(sorted(skipped, key=lambda entry: entry.path)),
         unreadable=_named(seen, {"folder_unreadable", "source_unreadable"}, folders),

@@ -28,6 +28,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from server_bridge.contract import place_holds
 from server_bridge.mover import command, output, paths, sharding, staging, verdict
 from server_bridge.mover.pulled import PendingFile, PulledFile, PullLimits, PullOutcome, WantedFile
 from server_bridge.mover.room import Promise, Room
@@ -53,6 +54,7 @@ def pull(
     staging_dir: Path,
     runner: ProcessRunner,
     *,
+    members: tuple[str, ...] = (),
     on_progress: ProgressHandler | None = None,
     on_file: FileHandler | None = None,
     stop_event: StopSignal | None = None,
@@ -65,6 +67,7 @@ def pull(
     room: Room | None = None,
 ) -> PullOutcome:
     """Pull ``files`` (paths relative to the share's top, all within ``folder``) to ``staging_dir/<path>``.
+    With ``members``, ``folder`` is a group's name, and all are files of its members.
 
     ``known_digests``: SHA-1 by path of files that an earlier call confirmed and the caller kept.
     ``on_file`` is called once for each file confirmed by this call, ``on_progress(bytes, files)`` a few
@@ -78,7 +81,7 @@ def pull(
     `staging.StagingUnexpected` (both before anything is touched), `LockBusy`, `OrphansRemain`,
     `ProgramMissing`, OSError when staging itself cannot be used, and whatever a handler raises.
     """
-    _require_paths(folder, files, staging_dir)
+    _require_paths(folder, members, files, staging_dir)
     beside = staging_dir.parent / ".ferry"
     work_dir = work_dir or beside
     work_dir.mkdir(parents=True, exist_ok=True)
@@ -113,12 +116,15 @@ def pull(
         )
 
 
-def _require_paths(folder: str, files: Sequence[WantedFile], staging_dir: Path) -> None:
+def _require_paths(
+    folder: str, members: tuple[str, ...], files: Sequence[WantedFile], staging_dir: Path
+) -> None:
     problems = paths.check_manifest((wanted.path for wanted in files), paths.staged_limit(staging_dir))
     if problems:
         raise paths.PathRefused(problems[0])
     for wanted in files:
-        if not paths.is_below(wanted.path, folder):
+        inside = place_holds(folder, members, wanted.path) if members else paths.is_below(wanted.path, folder)
+        if not inside:
             raise paths.PathRefused(
                 paths.PathProblem(
                     wanted.path,

@@ -47,6 +47,8 @@ class Aging:
     order_id: str | None = None
     stage: str = ""
     """Of its order; empty: nobody has ordered it."""
+    members: tuple[str, ...] = ()
+    """Of a group, as the workstation told them."""
 
     def days_left(self, now: datetime) -> float:
         """Until the end of its time; negative when that is over."""
@@ -79,6 +81,17 @@ def _utc(at: datetime) -> datetime:
 
 def unordered(session: Session, site: SiteConfig) -> tuple[list[Aging], frozenset[str]]:
     """What workstations see and nobody ordered, and the shares that some workstation does not know all of."""
+    found, unsure = _told(session, site)
+    return [one for one in found if not _is_settled(session, one)], unsure
+
+
+def members_told(session: Session, site: SiteConfig, share: str, path: str) -> tuple[str, ...]:
+    """A group's patterns, where a workstation names an unordered group there; empty for anything else."""
+    found, _unsure = _told(session, site)
+    return next((one.members for one in found if (one.share, one.path) == (share, path)), ())
+
+
+def _told(session: Session, site: SiteConfig) -> tuple[list[Aging], frozenset[str]]:
     found: dict[tuple[str, str], Aging] = {}
     unsure: set[str] = set()
     rows = session.scalars(select(Workstation).where(Workstation.status == WorkstationStatus.APPROVED)).all()
@@ -100,19 +113,26 @@ def unordered(session: Session, site: SiteConfig) -> tuple[list[Aging], frozense
                 since,
                 _ends(share, since),
                 seen.size_bytes,
-                folder_person(seen.path, str(row.roots[seen.share]), share.person_folder),
+                folder_person(
+                    # Where a group lies says whose it is; its name says nothing.
+                    seen.path.rpartition("/")[0] if seen.members else seen.path,
+                    str(row.roots[seen.share]),
+                    share.person_folder,
+                ),
+                members=seen.members,
             )
-    return [one for one in found.values() if not _is_settled(session, one)], frozenset(unsure)
+    return list(found.values()), frozenset(unsure)
 
 
 def _is_settled(session: Session, one: Aging) -> bool:
     """Whether it was ordered, or discarded, since the workstation said that nobody had."""
-    ordered = select(Order.id).where(
+    ordered = select(Order.members).where(
         Order.share == one.share,
         Order.path == one.path,
         Order.stage.not_in([Stage.CANCELLED, Stage.DISCARDED]),
     )
-    if session.scalars(ordered.limit(1)).first() is not None:
+    # An order of the file alone that now stands for a group says nothing of the group's other members.
+    if any(tuple(members or ()) == one.members for members in session.scalars(ordered)):
         return True
     fact = session.get(SiteFact, discard_name(one.share, one.path))
     return fact is not None and fact.at >= one.since

@@ -10,8 +10,9 @@ Measured traps this module is built around (the tests hold each):
   it once. It also answers ``False`` to some failures and raises others; a plain client always raises.
 * A soft close leaves a session living until it times out; sessions are ended for good here.
 
-Every use opens its own client (a log-in takes about 20 ms), so nothing here is shared between threads;
-inside one ``with`` the same connection serves all calls.
+Every use has its own client (a log-in takes about 20 ms), so nothing here is shared between threads; inside
+one ``with`` the same connection serves all calls. The running bridge keeps one session of the service account
+open for the next use (`server_bridge.omero.kept`).
 
 The service account is a restricted administrator with the privilege ``Sudo`` and nothing else, member of no
 other group. OMERO's documentation says that such an account reads the data of all groups ("access to all
@@ -24,7 +25,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import Ice
@@ -37,6 +38,7 @@ from server_bridge.config import OmeroConfig, read_secret
 from server_bridge.contract import Person
 from server_bridge.errors import NeedsAttention, NotSignedIn
 from server_bridge.omero.failures import OmeroForbids, ServiceRefused, describe, translated
+from server_bridge.omero.kept import KeptSession
 from server_bridge.omero.people import find_person
 from server_bridge.omero.session import ALL_GROUPS, Session
 
@@ -58,6 +60,15 @@ class Omero:
 
     def __init__(self, config: OmeroConfig) -> None:
         self.config = config
+        self._kept = KeptSession(lambda session: _end(session.client, session))
+
+    def keep_service_session(self) -> None:
+        """Keep one session of the service account open between uses, until :meth:`let_go`."""
+        self._kept.on()
+
+    def let_go(self) -> None:
+        """End the session that is kept, and keep none any more."""
+        self._kept.off()
 
     # -- people -----------------------------------------------------------------------------------------
 
@@ -113,20 +124,26 @@ class Omero:
             Unavailable: where OMERO does not answer.
             ConfigurationError: for a secret file that cannot be used.
         """
+        session = self._kept.take() or self._service_session()
+        session.read_group = ALL_GROUPS
+        try:
+            yield session
+        except BaseException:
+            # Whatever it was, nobody else shall meet it.
+            _end(session.client, session)
+            raise
+        self._kept.give_back(session)
+
+    def _service_session(self) -> Session:
         config = self.config
         password = read_secret(config.password_file)
-        with ExitStack() as stack:
-            try:
-                session = stack.enter_context(
-                    self._open(config.user, password, "logging in as the service account")
-                )
-            except NotSignedIn as error:
-                raise ServiceRefused(
-                    f"{config.user}: {error.detail}",
-                    remedy=f"Correct the account {config.user!r} in OMERO, or {config.password_file}.",
-                ) from None
-            session.read_group = ALL_GROUPS
-            yield session
+        try:
+            return self._connected(config.user, password, "logging in as the service account")
+        except NotSignedIn as error:
+            raise ServiceRefused(
+                f"{config.user}: {error.detail}",
+                remedy=f"Correct the account {config.user!r} in OMERO, or {config.password_file}.",
+            ) from None
 
     @contextmanager
     def as_person(self, username: str, group_id: int | None = None) -> Iterator[Session]:
@@ -199,17 +216,24 @@ class Omero:
 
     @contextmanager
     def _open(self, name: str, password: str, doing: str) -> Iterator[Session]:
-        with translated(doing):
-            client = omero.client(pmap=self.client_properties())
-        client.setAgent(AGENT)
-        session: Session | None = None
+        session = self._connected(name, password, doing)
         try:
-            with translated(doing):
-                client.createSession(name, password)
-            session = Session(client, self.config)
             yield session
         finally:
-            _end(client, session)
+            _end(session.client, session)
+
+    def _connected(self, name: str, password: str, doing: str) -> Session:
+        """An open session; the caller ends it."""
+        with translated(doing):
+            client = omero.client(pmap=self.client_properties())
+        try:
+            client.setAgent(AGENT)
+            with translated(doing):
+                client.createSession(name, password)
+            return Session(client, self.config)
+        except BaseException:
+            _end(client, None)
+            raise
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from server_bridge.operations.terminal import (
 from server_bridge.orders import places
 from server_bridge.orders.callers import Caller
 from server_bridge.orders.models import Notice, utcnow
+from server_bridge.orders.overlap import Place
 
 NEVER = "-"
 
@@ -188,11 +189,14 @@ def discard_unordered(
     require_path(path)
     store = open_store(config)
     with store.read() as session:
-        places.require_free(session, "", share, path, Caller(username=operator(), is_staff=True))
+        members = lifetime.members_told(session, config, share, path)
+        place = Place(path, members)
+        places.require_free(session, "", share, place, Caller(username=operator(), is_staff=True))
     listing = list_source(
         source_of(found),
         path,
         ProcessRunner(),
+        members=members,
         marker=found.marker,
         rsync=config.rsync,
         stall_seconds=found.stall_seconds,

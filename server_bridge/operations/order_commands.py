@@ -141,6 +141,7 @@ def _facts(state: OrderState) -> list[tuple[str, Any]]:
     facts: list[tuple[str, Any]] = [
         ("order", state.id),
         ("data", f"{state.share}:{state.path} ({state.kind})"),
+        *([("members", ", ".join(state.members))] if state.members else []),
         ("person", state.person),
         ("workstation", state.workstation or "-"),
         (

@@ -12,8 +12,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
-from server_bridge.contract import Release
-from server_bridge.mover.paths import is_below
+from server_bridge.contract import Release, place_holds
 
 LOOK_AT_CLOCK_EVERY = 500
 """Files a script deletes before it looks again whether the answer is still good."""
@@ -96,13 +95,14 @@ def as_script(releases: Iterable[Release], tolerance_seconds: float) -> Iterator
 
 
 def folders_of(release: Release) -> list[str]:
-    """The folders of a release's files at or below the acquisition, the deepest first; never the top."""
+    """The folders of a release's files at or below the acquisition, the deepest first; never the top, and
+    never the folder that a group lies in."""
     found: set[str] = set()
     if not release.path or release.path == ".":
         return []
     for file in release.files:
         folder = file.path.rpartition("/")[0]
-        while folder and folder not in found and is_below(folder, release.path):
+        while folder and folder not in found and place_holds(release.path, release.members, folder):
             found.add(folder)
             folder = folder.rpartition("/")[0]
     return sorted(found, key=lambda one: (-one.count("/"), one))

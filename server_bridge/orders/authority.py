@@ -59,6 +59,10 @@ class Question:
     """Whether :func:`folder_person` names somebody the bridge knows."""
     signed_in_here: bool = False
     """Whether this person's session was made at this workstation."""
+    group_folder: str | None = None
+    """Of a group: the folder that its entries lie in. It says whose they are; a group's name says nothing."""
+    holds_others_folder: bool = False
+    """Of a group: whether the folder of somebody else whom the bridge knows is one of its entries."""
 
 
 def fold(name: str) -> str:
@@ -88,6 +92,14 @@ def folder_person(path: str, root: str, person_folder: str) -> str:
     return user
 
 
+def folder_of(username: str, root: str, person_folder: str) -> str:
+    """Where that person's own folder lies by the share's rule; empty where the rule names none."""
+    if "{user}" not in person_folder:
+        return ""
+    below = person_folder.strip("/").replace("{user}", username)
+    return below if root == "." else f"{root}/{below}"
+
+
 def decide(question: Question) -> Ground:
     """Return on which ground the person may order.
 
@@ -111,11 +123,14 @@ def decide(question: Question) -> Ground:
             title="This lies outside the workstation's folder",
             remedy="Order it from the workstation that it belongs to.",
         )
-    folder = folder_person(question.path, question.root, question.person_folder)
+    where = question.path if question.group_folder is None else question.group_folder
+    folder = folder_person(where, question.root, question.person_folder)
     if folder and folder == fold(question.username):
         return Ground.FOLDER
     if folder and question.folder_person_is_known:
         raise _not_hers("It lies in somebody else's folder.")
+    if question.holds_others_folder:
+        raise _not_hers("One of its entries is somebody else's folder.")
     seen = question.first_seen_at
     if seen is None:
         raise _not_hers("Nobody knows when it was first seen here.")

@@ -17,8 +17,8 @@ from server_bridge.errors import ConfigurationError
 
 BUSY_TIMEOUT_MS = 30_000
 POOL_SIZE, POOL_OVERFLOW = 10, 60
-"""Together more than all threads (forty of the API's, the pipeline's), so that two hundred agents that come back
-at once wait for the database and not for each other's connections."""
+"""Together more than all threads (forty of the API's, the pipeline's), so that two hundred agents that come
+back at once wait for the database and not for each other's connections."""
 MINIMUM_SQLITE = (3, 35, 0)
 """RETURNING came with it, and the engine needs it too."""
 

@@ -20,7 +20,7 @@ from server_bridge.config import ShareConfig, SiteConfig
 from server_bridge.contract import Condition, OrderIntent, Reason, Stage
 from server_bridge.errors import BadRequest, Conflict, Forbidden, NotFound
 from server_bridge.mover import paths
-from server_bridge.orders import authority, places, sessions
+from server_bridge.orders import authority, overlap, places, sessions
 from server_bridge.orders.callers import Caller, require_writer
 from server_bridge.orders.models import Order, PersonSession
 from server_bridge.orders.store import Store
@@ -40,7 +40,8 @@ WATCHED = Reason(
     remedy="Nothing to do: it comes over when two listings are equal and nothing in it is young.",
 )
 LATER_FIELDS = frozenset({"seal"})
-"""Fields that orders of earlier bridges did not have: with their default they leave the digest as it was."""
+"""Fields that orders of earlier bridges did not have: with their default they leave the digest as it was.
+(``members`` too: the contract says them only where there are any.)"""
 
 
 def waits_for_agent(order: Order) -> bool:
@@ -133,6 +134,8 @@ def admit(
             title="Your workstation seals your orders",
             remedy="Order from the workstation, or ask the platform staff.",
         )
+    if intent.members:
+        _require_group(intent, share)
     seen = intent.first_seen_at
     if seen is not None and seen.tzinfo is None:
         raise BadRequest("first_seen_at has no time zone.", remedy="Send it in UTC.")
@@ -144,8 +147,34 @@ def admit(
             remedy="Set the workstation's clock.",
         )
     ground = authority.decide(_question(session, share, intent, caller, seen))
-    places.require_free(session, str(order_id), share.id, intent.path, caller)
+    wanted = overlap.Place(intent.path, intent.members)
+    places.require_free(session, str(order_id), share.id, wanted, caller)
     return Admission(person=intent.owner or caller.username, ground=ground)
+
+
+def _require_group(intent: OrderIntent, share: ShareConfig) -> None:
+    """A group's patterns are names that can be, none reaches the share's marker, and an agent seals it.
+
+    Raises:
+        BadRequest: ``group_needs_agent`` or ``members_not_valid``.
+        mover.paths.PathRefused: for a pattern that no name could match.
+    """
+    if intent.seal == "bridge":
+        raise BadRequest(
+            "Entries that only belong together by their names are told apart by a workstation's rules.",
+            code="group_needs_agent",
+            title="The bridge itself seals files and folders only",
+            remedy="Order it from its workstation, or order the folder that it lies in.",
+        )
+    for pattern in intent.members:
+        paths.require_path(pattern)
+    if intent.holds(share.marker):
+        raise BadRequest(
+            f"Its patterns match the share's own marker file {share.marker!r}.",
+            code="members_not_valid",
+            title="The group's patterns match too much",
+            remedy="Staff make the workstation's rule narrower.",
+        )
 
 
 def _question(
@@ -158,7 +187,9 @@ def _question(
         if workstation and seen
         else []
     )
-    folder = authority.folder_person(intent.path, root, share.person_folder) if root else ""
+    group_folder = intent.path.rpartition("/")[0] if intent.members else None
+    where = intent.path if group_folder is None else group_folder
+    folder = authority.folder_person(where, root, share.person_folder) if root else ""
     own = session.get(PersonSession, caller.session_id) if caller.session_id else None
     return authority.Question(
         username=caller.username,
@@ -171,6 +202,26 @@ def _question(
         presences=present,
         folder_person_is_known=bool(folder) and _is_known(session, folder),
         signed_in_here=bool(own and workstation and own.workstation_id == workstation.id),
+        group_folder=group_folder,
+        holds_others_folder=bool(
+            intent.members and root and not folder and _holds_others(session, share, root, intent, caller)
+        ),
+    )
+
+
+def _holds_others(
+    session: Session, share: ShareConfig, root: str, intent: OrderIntent, caller: Caller
+) -> bool:
+    """Whether a group that lies above the persons' folders takes in one that is somebody else's."""
+    if "{user}" not in share.person_folder:
+        return False
+    names = {*session.scalars(select(PersonSession.username).distinct()).all()}
+    names |= {*session.scalars(select(Order.person).distinct()).all()}
+    group = overlap.Place(intent.path, intent.members)
+    return any(
+        overlap.holds(group, authority.folder_of(name, root, share.person_folder))
+        for name in names
+        if authority.fold(name) != authority.fold(caller.username)
     )
 
 
@@ -213,6 +264,7 @@ def accept(
             share=intent.share,
             path=intent.path,
             kind=intent.kind,
+            members=list(intent.members),
             label=intent.label,
             first_seen_at=intent.first_seen_at,
             target=intent.target.model_dump(mode="json"),

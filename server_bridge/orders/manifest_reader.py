@@ -15,7 +15,7 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
-from server_bridge.contract import MAX_MANIFEST_ENTRIES, AcquisitionKind, ManifestEntry
+from server_bridge.contract import MAX_MANIFEST_ENTRIES, AcquisitionKind, ManifestEntry, place_holds
 from server_bridge.errors import BadRequest
 from server_bridge.mover import paths
 
@@ -113,6 +113,7 @@ def read_manifest(
     sealed: bool,
     order_path: str,
     kind: AcquisitionKind,
+    members: tuple[str, ...] = (),
     longest_path_bytes: int = paths.LONGEST_PATH_BYTES,
 ) -> Manifest:
     """Parse and check a manifest of one order.
@@ -135,7 +136,12 @@ def read_manifest(
             raise _bad(f"Line {number}{': ' + where if where else ''}: {first['msg']}.") from error
         entries.append(Line(entry.path, entry.size_bytes, entry.mtime_ns))
     return manifest_of(
-        entries, sealed=sealed, order_path=order_path, kind=kind, longest_path_bytes=longest_path_bytes
+        entries,
+        sealed=sealed,
+        order_path=order_path,
+        kind=kind,
+        members=members,
+        longest_path_bytes=longest_path_bytes,
     )
 
 
@@ -161,6 +167,7 @@ def manifest_of(
     sealed: bool,
     order_path: str,
     kind: AcquisitionKind,
+    members: tuple[str, ...] = (),
     longest_path_bytes: int = paths.LONGEST_PATH_BYTES,
 ) -> Manifest:
     """Check the entries of one order and make its manifest of them.
@@ -168,7 +175,7 @@ def manifest_of(
     Raises:
         BadRequest: naming the first paths that do not fit.
     """
-    _check(entries, order_path, kind, sealed, longest_path_bytes)
+    _check(entries, order_path, kind, members, sealed, longest_path_bytes)
     entries.sort(key=lambda entry: entry.path)
     digest = hashlib.sha256(b"sealed\n" if sealed else b"open\n")
     for entry in entries:
@@ -177,7 +184,12 @@ def manifest_of(
 
 
 def _check(
-    entries: list[Line], order_path: str, kind: AcquisitionKind, sealed: bool, longest_bytes: int
+    entries: list[Line],
+    order_path: str,
+    kind: AcquisitionKind,
+    members: tuple[str, ...],
+    sealed: bool,
+    longest_bytes: int,
 ) -> None:
     problems = paths.check_manifest([entry.path for entry in entries], longest_bytes)
     if problems:
@@ -197,6 +209,12 @@ def _check(
     )
     if kind is AcquisitionKind.FILE:
         _refuse(entries, lambda entry: entry.path != order_path, "is not the ordered file")
+    elif kind is AcquisitionKind.GROUP:
+        _refuse(
+            entries,
+            lambda entry: not place_holds(order_path, members, entry.path),
+            "is no member of the ordered group",
+        )
     else:
         _refuse(
             entries, lambda entry: not entry.path.startswith(order_path + "/"), "is not in the ordered folder"

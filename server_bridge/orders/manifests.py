@@ -45,8 +45,9 @@ def put(
 
     Raises:
         NotFound, Forbidden, NotSignedIn: where the order is not the caller's to change.
-        Conflict: ``manifest_revision`` for an old revision with other content, ``import_started``, or
-            ``already_imported``. Nothing is written then.
+        Conflict: ``manifest_revision`` for an old revision with other content, ``import_started``,
+            ``place_taken`` for a file of another group's order, or ``already_imported``. Nothing is written
+            then.
     """
     if not 1 <= revision <= MAX_REVISION:
         raise BadRequest(f"revision must be between 1 and {MAX_REVISION}.")
@@ -79,6 +80,7 @@ def put(
                     remedy="Make a new order.",
                 )
             raise import_started()
+        places.require_own_files(session, order, manifest.entries, caller)
         require_new(session, site, order, manifest)
         if same and order.sealed == manifest.sealed:
             order.manifest_revision = revision

@@ -105,6 +105,8 @@ class Order(Base):
     share: Mapped[str] = mapped_column(String(63))
     path: Mapped[str] = mapped_column(Text)
     kind: Mapped[str] = mapped_column(String(8))
+    members: Mapped[list[Any]] = mapped_column(default=list)
+    """Of a group: the patterns of its members, see contract.OrderIntent. Empty for a file or a folder."""
     label: Mapped[str] = mapped_column(String(255), default="")
     first_seen_at: Mapped[datetime | None]
     target: Mapped[dict[str, Any]]

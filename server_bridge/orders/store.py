@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from sqlalchemy import Engine, delete, func, or_, select, true, update
+from sqlalchemy import Engine, bindparam, delete, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from server_bridge.contract import Condition, Progress, ProofSummary, Reason, Stage
@@ -31,6 +31,33 @@ from server_bridge.orders.models import (
 from server_bridge.orders.outages import LOOKS_AT_SHARE
 from server_bridge.orders.queue import QueueBook
 
+# Made once: building a statement costs as much as running it, and these run at every step of every order.
+_TAKE_COUNTER = update(FeedCounter.__table__).where(FeedCounter.__table__.c.id == 1)  # type: ignore[arg-type]
+_LOCK_COUNTER = _TAKE_COUNTER.values(value=FeedCounter.__table__.c.value)
+_NEXT_CHANGE = _TAKE_COUNTER.values(value=FeedCounter.__table__.c.value + 1).returning(
+    FeedCounter.__table__.c.value
+)
+_QUEUED = "queued"
+"""In a session's info: an order that it touched stands in its queue."""
+_ANY_DUE = (
+    select(Order.id)
+    .where(
+        Order.stage.in_(sorted(stages.WORKED)),
+        or_(
+            Order.condition == Condition.QUEUED,
+            (Order.condition == Condition.WAITING) & (Order.next_try_at <= bindparam("now")),
+        ),
+    )
+    .limit(1)
+)
+_NEWEST_PROGRESS = select(func.max(OrderProgress.at))
+_SET_PROGRESS = (
+    update(OrderProgress)
+    .where(OrderProgress.order_id == bindparam("of"))
+    .values(progress=bindparam("counters"), at=bindparam("moment"))
+)
+_OWNER = select(Order.attempt, Order.condition).where(Order.id == bindparam("order_id"))
+
 
 class Store:
     """Orders in the database. Safe to share between threads: every method opens its own session."""
@@ -39,6 +66,7 @@ class Store:
         self._engine = engine
         self._writer = engine.execution_options(ferry_write=True)
         self._listeners: list[Callable[[], None]] = []
+        self._queued_listeners: list[Callable[[], None]] = []
         self._queues = QueueBook()
         self._proofs: dict[tuple[str, int], ProofSummary] = {}
 
@@ -55,6 +83,10 @@ class Store:
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` (from any thread) after each committed write and each progress row."""
         self._listeners.append(listener)
+
+    def on_queued(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` (from any thread) after each committed write that left an order in its queue."""
+        self._queued_listeners.append(listener)
 
     def _notify(self) -> None:
         for listener in self._listeners:
@@ -76,22 +108,24 @@ class Store:
         """
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
             # Taking the row first serialises all order writers on every database.
-            session.execute(update(FeedCounter).where(FeedCounter.id == 1).values(value=FeedCounter.value))
+            session.connection().execute(_LOCK_COUNTER)
             yield session
         if notify:
             self._notify()
+        if _QUEUED in session.info:
+            for listener in self._queued_listeners:
+                listener()
 
     # --- building blocks inside a write() -------------------------------------------------------------
 
     @staticmethod
     def touch(session: Session, order: Order) -> None:
         """Give the order its next revision and the feed's next cursor value."""
-        counter = session.get_one(FeedCounter, 1)
-        session.refresh(counter)
-        counter.value += 1
-        order.change = counter.value
+        order.change = session.connection().execute(_NEXT_CHANGE).scalar_one()
         order.revision = (order.revision or 0) + 1
         order.updated_at = utcnow()
+        if order.condition == Condition.QUEUED:
+            session.info[_QUEUED] = True
         session.flush()
 
     @staticmethod
@@ -299,10 +333,13 @@ class Store:
     def still_mine(self, order_id: str, attempt: int) -> bool:
         """Whether ``attempt`` may go on; a running child is ended when this turns False."""
         with self.read() as session:
-            row = session.execute(
-                select(Order.attempt, Order.condition).where(Order.id == order_id)
-            ).one_or_none()
+            row = session.connection().execute(_OWNER, {"order_id": order_id}).one_or_none()
             return row is not None and row == (attempt, Condition.RUNNING)
+
+    def any_due(self, now: datetime) -> bool:
+        """Whether :meth:`due` may find an order of any stage, for a look that costs next to nothing."""
+        with self.read() as session:
+            return session.connection().execute(_ANY_DUE, {"now": now}).first() is not None
 
     # --- an attempt's writes --------------------------------------------------------------------------
 
@@ -399,13 +436,12 @@ class Store:
         """
         counters = progress.model_dump(mode="json")
         with self.write() as session:
-            newest = session.scalar(select(func.max(OrderProgress.at)))
+            connection = session.connection()
+            newest = connection.scalar(_NEWEST_PROGRESS)
             at = progress.at if newest is None else max(progress.at, newest + timedelta(microseconds=1))
-            found = session.get(OrderProgress, order_id)
-            if found is None:
+            row = {"of": order_id, "counters": counters, "moment": at}
+            if connection.execute(_SET_PROGRESS, row).rowcount == 0:
                 session.add(OrderProgress(order_id=order_id, progress=counters, at=at))
-            else:
-                found.progress, found.at = counters, at
 
     def progress(self, order_ids: Sequence[str]) -> dict[str, Progress]:
         """Progress rows of those orders that have one."""

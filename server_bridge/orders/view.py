@@ -108,6 +108,7 @@ def _state(
         share=order.share,
         path=order.path,
         kind=order.kind,
+        members=tuple(order.members),
         label=order.label,
         target=Target.model_validate(order.target),
         stage=order.stage,

@@ -211,7 +211,7 @@ def answer(site: SiteConfig, row: Workstation) -> WorkstationAnswer:
                 root=str(root),
                 marker=share.marker,
                 mtime_tolerance_seconds=share.mtime_tolerance_seconds,
-                rule=share.rule,
+                rule=share.rule.of(row.name),
                 hold_days=share.hold_days,
                 deletion=share.deletion,
                 ignore_patterns=share.patterns.ignore,

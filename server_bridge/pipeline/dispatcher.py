@@ -162,7 +162,9 @@ class Dispatcher:
         """One look: claim and submit what is due. Returns how many were submitted."""
         given = 0
         self._judge(now)
-        for lane in self._lanes.values():
+        # Every step of an order that runs wakes this loop; mostly nothing else waits.
+        lanes = self._lanes.values() if self._store.any_due(now) else ()
+        for lane in lanes:
             free = lane.at_once - self._in_flight(lane.queue)
             if free <= 0:
                 continue

@@ -26,6 +26,12 @@ class OrderPlaces:
         """Where the file of that share path is staged. ``path`` was confined when the order was accepted."""
         return self.staging / path
 
+    def acquisition(self, path: str, *, is_group: bool) -> Path:
+        """Where the whole acquisition is staged. A group's folder holds nothing but the group here: the
+        directory is one order's, and what the manifest does not name was moved out of it."""
+        folder = path.rpartition("/")[0] if is_group else path
+        return self.staging / folder if folder not in ("", ".") else self.staging
+
     def relative(self, staged: str | Path) -> str | None:
         """The share path of an absolute staged path; None for a path outside."""
         prefix = f"{self.staging}/"

@@ -38,9 +38,6 @@ from server_bridge.retention.releaser import Releaser
 from server_bridge.retention.reprover import Reprover
 from server_bridge.staging import require_staging
 
-ATTEMPTS = "attempts"
-"""The engine's one queue. The dispatcher submits only what its lanes have room for, so the engine need not
-know them; and it asks its database ten times a second for each queue it has."""
 STOP_SECONDS = 30.0
 """For children to end (TERM, then KILL) when the bridge stops."""
 
@@ -83,9 +80,7 @@ class Service:
         self._runner = ProcessRunner()
         self._room = Room()
         lanes = lanes_of({share.id: share.pulls for share in site.shares}, site.omero.imports)
-        self._engine = Engine(
-            engine_url(site.url, site.state_dir), self._run, {ATTEMPTS: sum(lane.at_once for lane in lanes)}
-        )
+        self._engine = Engine(engine_url(site.url, site.state_dir), self._run)
         self._dispatcher = Dispatcher(
             self._store,
             lanes,
@@ -108,10 +103,11 @@ class Service:
         if again:
             _log.info("%d orders go on where they were", len(again))
         self._begun = True
+        self._context.omero.keep_service_session()
         self._look_at_staging()
         self._live.start()
         self._engine.start()
-        self._store.on_change(self._dispatcher.wake)
+        self._store.on_queued(self._dispatcher.wake)
         self._dispatcher.start()
         self._releaser.start()
         self._notices.start()
@@ -127,7 +123,7 @@ class Service:
             _log.error("%s", error)
 
     def _submit(self, _lane: str, phase: str, order_id: str, number: int) -> None:
-        self._engine.submit(ATTEMPTS, phase, order_id, number)
+        self._engine.submit(phase, order_id, number)
 
     def _run(self, phase: str, order_id: str, number: int) -> str:
         self._dispatcher.started(order_id, number)
@@ -149,6 +145,7 @@ class Service:
             _log.warning("some attempts did not end in %.0f s; the next start puts them right", STOP_SECONDS)
         self._engine.stop()
         if self._begun:
+            self._context.omero.let_go()
             self._leave_resumable()
         self._sole.release()
         os.close(self._lock)

@@ -110,6 +110,7 @@ def _listing(context: Context, order: Order) -> Listing | None:
             source_of(share),
             order.path,
             ProcessRunner(),
+            members=tuple(order.members),
             marker=share.marker,
             rsync=context.site.rsync,
             stall_seconds=share.stall_seconds,

@@ -24,7 +24,7 @@ from server_bridge.config import SiteConfig
 from server_bridge.context import Context
 from server_bridge.contract import Condition, ReceiptStatus, Stage
 from server_bridge.errors import Conflict, NotFound
-from server_bridge.orders import clock, places, remembered, stages
+from server_bridge.orders import clock, overlap, places, remembered, stages
 from server_bridge.orders.callers import Caller
 from server_bridge.orders.manifest_reader import Line
 from server_bridge.orders.models import ImportUnit, Order, OrderFile, QuarantinedFile
@@ -223,9 +223,11 @@ def _require_restorable(
             remedy="Wait a moment and try again.",
         )
     if stage is Stage.DISCARDED:
-        places.require_free(session, order.id, order.share, order.path, caller)
+        places.require_free(session, order.id, order.share, overlap.place_of(order), caller)
     share = site.share(order.share)
     entries = _entries(session, order.id, {row.path for row in rows})
+    if stage is Stage.DISCARDED:
+        places.require_own_files(session, order, entries, caller)
     found = places.already_imported(
         session, order, entries, share.mtime_tolerance_seconds if share is not None else 0.0
     )

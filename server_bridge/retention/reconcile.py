@@ -76,6 +76,7 @@ def sight(context: Context, order: Order, now: datetime, runner: ProcessRunner) 
             source_of(share),
             order.path,
             runner,
+            members=tuple(order.members),
             marker=share.marker,
             rsync=context.site.rsync,
             stall_seconds=share.stall_seconds,

@@ -139,6 +139,7 @@ def _answer(
         reason=refused,
         share=order.share,
         path=order.path,
+        members=tuple(order.members),
         files=tuple(
             ReleasedFile(path=file.path, size_bytes=file.size_bytes, mtime_ns=file.mtime_ns)
             for file in files

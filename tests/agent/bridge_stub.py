@@ -49,9 +49,9 @@ class Refusal:
     as_problem: bool = True
 
 
-def now_text(seconds: float = 0.0) -> str:
-    """Now, or some seconds from now, as the bridge writes it."""
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+def utc_now() -> datetime:
+    """The machine's clock."""
+    return datetime.now(UTC)
 
 
 @dataclass(slots=True)
@@ -75,7 +75,11 @@ class BridgeStub:
     cursor: int = 0
     database: str = ""
     session_seconds: float = 3600.0
+    longest_wait: float = 1.0
+    """Of the feed's waiting poll, in seconds; short so that tests end soon."""
     workstation_key: str = ""
+    now: Callable[[], datetime] = utc_now
+    """Its clock; a test with time of its own brings that."""
     _lock: threading.Condition = field(default_factory=threading.Condition)
     _server: ThreadingHTTPServer | None = None
     port: int = 0
@@ -84,6 +88,10 @@ class BridgeStub:
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
+
+    def now_text(self, seconds: float = 0.0) -> str:
+        """Now, or some seconds from now, as the bridge writes it."""
+        return (self.now() + timedelta(seconds=seconds)).isoformat()
 
     def __enter__(self) -> BridgeStub:
         self.start()
@@ -98,6 +106,7 @@ class BridgeStub:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def log_message(self, *_: object) -> None:
                 """Tests read :attr:`BridgeStub.seen` instead."""
@@ -147,7 +156,9 @@ class BridgeStub:
         with self._lock:
             order = self.orders[order_id]
             self.cursor += 1
-            order.update(fields, revision=order["revision"] + 1, updated_at=now_text(), _change=self.cursor)
+            order.update(
+                fields, revision=order["revision"] + 1, updated_at=self.now_text(), _change=self.cursor
+            )
             self._lock.notify_all()
 
     def lose_everything(self) -> None:
@@ -231,7 +242,7 @@ class BridgeStub:
                 return 200, self._workstation()
             case "POST", ["v1", "workstation", "heartbeat"]:
                 self.heartbeats.append(seen.json)
-                return 200, {"server_time": now_text(), "acquiring_lease_seconds": 120}
+                return 200, {"server_time": self.now_text(), "acquiring_lease_seconds": 120}
             case "GET", ["v1", "targets", kind]:
                 if not self._who(seen):
                     return 401, self._problem(401, "not_signed_in")
@@ -250,9 +261,9 @@ class BridgeStub:
         groups = [{"id": 3, "name": "Cytoskeleton", "permissions": "private"}]
         return 201, {
             "token": token,
-            "expires_at": now_text(self.session_seconds),
+            "expires_at": self.now_text(self.session_seconds),
             "person": {"username": body["username"], "default_group_id": 3, "groups": groups},
-            "grant": {"session_id": session_id, "key": key, "expires_at": now_text(14 * 86400)},
+            "grant": {"session_id": session_id, "key": key, "expires_at": self.now_text(14 * 86400)},
         }
 
     def _workstation(self) -> Json:
@@ -267,7 +278,7 @@ class BridgeStub:
         return {"items": [one]}
 
     def _feed(self, query: dict[str, str]) -> Json:
-        after, deadline = int(query["after"]), time.monotonic() + min(float(query["wait"]), 1.0)
+        after, deadline = int(query["after"]), time.monotonic() + min(float(query["wait"]), self.longest_wait)
         after = after if after <= self.cursor else 0
         while self.cursor <= after and (left := deadline - time.monotonic()) > 0:
             self._lock.wait(left)
@@ -303,8 +314,8 @@ class BridgeStub:
                 return 200, {
                     "order_id": order_id,
                     "released": files is not None,
-                    "checked_at": now_text(),
-                    "valid_until": now_text(60),
+                    "checked_at": self.now_text(),
+                    "valid_until": self.now_text(60),
                     "share": order["share"],
                     "files": files or [],
                     "reason": None if files is not None else {"code": "hold", "title": "Held"},
@@ -322,6 +333,10 @@ class BridgeStub:
             if self.intents[order_id] != seen.json:
                 return 409, self._problem(409, "order_differs")
             return 200, self.orders[order_id]
+        place = (seen.json["share"], seen.json["path"])
+        live = ("accepted", "pulling", "verifying", "importing", "proving", "annotating")
+        if any((one["share"], one["path"]) == place and one["stage"] in live for one in self.orders.values()):
+            return 409, self._problem(409, "place_taken")
         self.intents[order_id] = seen.json
         self.cursor += 1
         self.orders[order_id] = {
@@ -331,12 +346,13 @@ class BridgeStub:
             "share": seen.json["share"],
             "path": seen.json["path"],
             "kind": seen.json["kind"],
+            "members": seen.json.get("members", []),
             "target": seen.json["target"],
             "stage": "accepted",
             "condition": "waiting",
-            "stage_since": now_text(),
-            "created_at": now_text(),
-            "updated_at": now_text(),
+            "stage_since": self.now_text(),
+            "created_at": self.now_text(),
+            "updated_at": self.now_text(),
             "allowed_commands": ["cancel", "retarget"],
             "_change": self.cursor,
         }

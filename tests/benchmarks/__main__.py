@@ -11,11 +11,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import big_order, feed_agents, overhead, queued
+from tests.benchmarks import agent_idle, agent_scan, big_order, feed_agents, overhead, queued
 from tests.benchmarks.measure import Report, machine
 
 BENCHMARKS: dict[str, Callable[[Path, bool], Report]] = {
-    module.NAME: module.run for module in (overhead, queued, feed_agents, big_order)
+    module.NAME: module.run for module in (overhead, queued, feed_agents, big_order, agent_scan, agent_idle)
 }
 
 

@@ -27,6 +27,7 @@ from server_bridge.pipeline import service
 from server_bridge.pipeline.attempt import Attempt
 from tests.benchmarks.backlog import fill
 from tests.benchmarks.measure import MIB, Report, percentile, rss_bytes, span
+from tests.benchmarks.stand_in import StandIn
 from tests.bridge.bridge_site import make_site, make_store
 
 NAME = "queued"
@@ -45,7 +46,7 @@ def run(top: Path, quick: bool) -> Report:
     base = rss_bytes()
     fill(store, count)
     _looking(store, site, report, quick)
-    _starting(Context(site, store, cast(Any, None)), report, base, early, quick)
+    _starting(Context(site, store, cast(Any, StandIn(site.staging_dir, "staff"))), report, base, early, quick)
     return report
 
 

@@ -23,7 +23,6 @@ class StandIn:
 
     def __init__(self, managed: Path, person: str) -> None:
         self.managed_repository = managed
-        self.person = person
         self.username, self.user_id, self.group_id = person, 5, GROUP_ID
         self.files: dict[int, list[tuple[int, str, str, int, str, str]]] = {}
         """Fileset → (id, path, name, size, sha1, client path) of each file."""
@@ -36,14 +35,23 @@ class StandIn:
     def as_person(self, *_who: object) -> Iterator[StandIn]:
         yield self
 
+    def person(self, _username: str) -> None:
+        """Nobody has an address here."""
+
+    def keep_service_session(self) -> None:
+        """There is nothing to keep."""
+
+    def let_go(self) -> None:
+        """There is nothing to end."""
+
     def import_unit(self, fileset_id: int, staged: Sequence[tuple[Path, str]]) -> None:
         """Link files in place, as `omero import --transfer=ln` does; ``staged`` are paths and SHA-1s."""
-        folder = self.managed_repository / f"{self.person}_{self.user_id}" / str(fileset_id)
+        folder = self.managed_repository / f"{self.username}_{self.user_id}" / str(fileset_id)
         folder.mkdir(parents=True, exist_ok=True)
         held = []
         for number, (path, sha1) in enumerate(staged):
             os.link(path, folder / path.name)
-            where = f"{self.person}_{self.user_id}/{fileset_id}/"
+            where = f"{self.username}_{self.user_id}/{fileset_id}/"
             ids = fileset_id * 1_000_000 + number
             held.append((ids, where, path.name, path.lstat().st_size, sha1, client_path(str(path))))
         self.files[fileset_id] = held
@@ -57,7 +65,7 @@ class StandIn:
     def _answer(self, hql: str, values: Any) -> list[tuple[Any, ...]]:
         ids = values.get("ids", ())
         if hql.startswith("select fs.id, e.omeName"):
-            return [(one, self.person, GROUP_ID) for one in ids if one in self.files]
+            return [(one, self.username, GROUP_ID) for one in ids if one in self.files]
         if hql.startswith("select fs.id, o.id"):
             return [
                 (fileset, number, path, name, size, sha1, "SHA1-160", client)

@@ -225,6 +225,34 @@ def test_workstations_are_approved_and_revoked(site: SiteConfig, store: Store, s
     assert who.pop().startswith("operator ")
 
 
+def test_the_rules_that_workstations_get_are_listed(site: SiteConfig, store: Store, site_file: Path) -> None:
+    assert "No approved workstation" in ferry("rules", site=site_file, process=False).stdout
+    for name in ("scope-1", "scope-2"):
+        request = WorkstationRegistration(name=name, key=name * 5, hostname="PC7")
+        workstations.register(store, request, utcnow(), "here")
+        workstations.approve(store, site, name, {"conf": name}, "a test")
+    own = '{depth = 3, quiet_seconds = 60, format_quiet_seconds = {czi = 900}, formats = ["-tiff-series"]}'
+    text = site_file.read_text(encoding="utf-8")
+    site_file.write_text(
+        text + f'[shares.rule.workstations]\nscope-2 = {own}\n"scope-3" = {{depth = 1}}\n', encoding="utf-8"
+    )
+    shown = ferry("rules", site=site_file, process=False).stdout
+    assert "'scope-3', and no workstation of that name" in shown
+    lines = {line.split()[0]: line for line in shown.splitlines() if line.startswith("scope")}
+    assert (
+        "share" in lines["scope-1"]
+        and "60, czi 900" in lines["scope-2"]
+        and "-tiff-series" in lines["scope-2"]
+    )
+    found = json.loads(
+        ferry("rules", "--workstation", "scope-2", "--json", site=site_file, process=False).stdout
+    )
+    assert [(one["workstation"], one["own"], one["levels"]) for one in found["rules"]] == [
+        ("scope-2", True, 3)
+    ]
+    assert found["no_such_workstation"] == ["scope-3"]
+
+
 def test_revoking_a_persons_sessions_says_how_many(site_file: Path, store: Store) -> None:
     assert ferry("session", "revoke", "alice", site=site_file).stdout == "alice: 0 sessions ended.\n"
 

@@ -114,3 +114,49 @@ def test_the_contract_needs_nothing_but_pydantic() -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def intent(path: str, kind: str, *members: str) -> OrderIntent:
+    return OrderIntent.model_validate(
+        {
+            "share": "conf",
+            "path": path,
+            "kind": kind,
+            "members": members,
+            "target": {"group_id": 3, "container_id": 1},
+        }
+    )
+
+
+def test_a_group_has_members_and_nothing_else_has() -> None:
+    for path, kind, members in (("a/x", "group", ()), ("a/x", "folder", ("x",)), ("a/x", "group", ("b/x",))):
+        with pytest.raises(ValidationError):
+            intent(path, kind, *members)
+
+
+@pytest.mark.parametrize(
+    ("share_path", "held"),
+    [
+        ("a/img.vsi", True),
+        ("a/_img_/stack1/frame.ets", True),
+        ("a/_img_", True),
+        ("a/_img_2/frame.ets", False),
+        ("a/deep/img.vsi", False),
+        ("b/img.vsi", False),
+        ("img.vsi", False),
+        ("a", False),
+        ("a/IMG.vsi", False),
+    ],
+)
+def test_a_group_holds_its_members_and_all_below_them(share_path: str, held: bool) -> None:
+    assert intent("a/img.vsi", "group", "img.vsi", "_img_").holds(share_path) is held
+
+
+def test_a_file_holds_itself_and_a_folder_all_below_it() -> None:
+    assert intent("a/x.czi", "file").holds("a/x.czi") and not intent("a/x.czi", "file").holds("a/x.czi2")
+    assert intent("a", "folder").holds("a/deep/y") and not intent("a", "folder").holds("ab/y")
+
+
+def test_a_group_in_the_shares_top_holds_by_the_first_name() -> None:
+    group = intent("run_*.tif", "group", "run_*.tif")
+    assert group.holds("run_1.tif") and not group.holds("a/run_1.tif")

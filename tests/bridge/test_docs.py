@@ -14,6 +14,7 @@ import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from agent.core.formats.known import KNOWN
 from agent.core.settings import MACHINE_ONLY, AgentSettings
 from server_bridge.cli import app
 from server_bridge.config import SiteConfig
@@ -202,6 +203,14 @@ def test_every_setting_of_the_agent_is_explained_with_its_default() -> None:
         default = "" if field.default is PydanticUndefined else shown(field.default)
         assert rows[name][1].strip("`") == default, name
         assert (rows[name][2] == "yes") == (name in MACHINE_ONLY), name
+
+
+def test_every_format_is_explained() -> None:
+    section = AGENT.split("## 9. ", 1)[1]
+    rows = [cells_of(line) for line in section.splitlines() if line.startswith("| `")]
+    said = {row[0].strip("`"): row[3] for row in rows}
+    words = {"images": "images", "plate": "plate", "either": "images or plate"}
+    assert said == {rule.id: words[rule.plate] for rule in KNOWN}
 
 
 def test_the_sample_of_a_workstation_names_every_setting_and_fits() -> None:

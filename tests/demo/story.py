@@ -242,7 +242,7 @@ def describe(card: Card) -> str:
         if done.import_step:
             text += f", import step {done.import_step} of 5"
     elif card.state in (CardState.WRITING, CardState.SETTLING):
-        text += f" {card.file_count} files" + "".join(f", {witness}" for witness in card.witnesses[:1])
+        text += f" {card.file_count} files" + "".join(f", {witness.words}" for witness in card.witnesses[:1])
     if card.reason is not None:
         text += f": {card.reason.title}. {card.reason.detail}"
     return text

@@ -103,9 +103,9 @@ MUTANTS: tuple[Mutant, ...] = (
         name="place-taken-unnoticed",
         promise="one live order per place",
         file="server_bridge/orders/places.py",
-        before="    found = _overlapping(session, share, path, HOLD_PLACE, order_id)\n",
-        after="    found = [one for one in _overlapping(session, share, path, HOLD_PLACE, order_id)"
-        " if session.get_one(Order, one).path == path]\n",
+        before="    found = _among(session, share, place, HOLD_PLACE, order_id, collide)\n",
+        after="    found = [one for one in _among(session, share, place, HOLD_PLACE, order_id, collide)"
+        " if session.get_one(Order, one).path == place.path]\n",
         tests=(MACHINE,),
     ),
     Mutant(

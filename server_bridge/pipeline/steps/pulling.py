@@ -110,6 +110,7 @@ def run(attempt: Attempt) -> None:
             wanted,
             places.staging,
             attempt.runner,
+            members=tuple(order.members),
             on_progress=on_progress,
             on_file=book.add,
             stop_event=attempt.stop,

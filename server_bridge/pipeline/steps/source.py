@@ -31,6 +31,7 @@ def look(attempt: Attempt) -> Listing:
                 source_of(share),
                 attempt.order.path,
                 attempt.runner,
+                members=tuple(attempt.order.members),
                 marker=share.marker,
                 rsync=site.rsync,
                 stall_seconds=share.stall_seconds,

@@ -41,7 +41,7 @@ def ensure_units(attempt: Attempt, lock: RunLock) -> list[ImportUnit]:
     try:
         scanned = scan_units(
             attempt.context.site.omero,
-            places.staged(attempt.order.path) if attempt.order.path != "." else places.staging,
+            places.acquisition(attempt.order.path, is_group=bool(attempt.order.members)),
             attempt.runner,
             stop_event=attempt.stop,
             lock=lock,

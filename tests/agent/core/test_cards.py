@@ -8,12 +8,14 @@ from uuid import UUID
 
 import pytest
 
-from agent.core.acquisition import Acquisition
+from agent.core.acquisition import INCOMPLETE, Acquisition
 from agent.core.cards import Facts, card_of, is_confirmed
 from agent.core.outbox import Entry, EntryState
 from agent.core.presenter import World, present
 from agent.core.share_watch import ShareStatus
 from agent.core.snapshot import BridgeSnapshot, CardGroup, CardState, LogOff, Station
+from agent.core.template import TargetSuggestion
+from agent.core.witness import Witness, WitnessState
 from server_bridge.contract import (
     AcquisitionKind,
     DeletionMode,
@@ -23,6 +25,7 @@ from server_bridge.contract import (
     Progress,
     Reason,
     Target,
+    TargetKind,
     Workstation,
     WorkstationStatus,
 )
@@ -140,7 +143,7 @@ def test_what_is_not_finished_is_written_or_settles(seconds: float, word: CardSt
     found = replace(FOUND, finished_at=None, last_change_at=NOW - timedelta(seconds=seconds))
     card = card_of(facts(found=found, entry=None))
     assert card.state is word and card.quiet_seconds == seconds
-    assert card.witnesses[0].endswith("of 5:00")
+    assert card.witnesses[0].words.endswith("of 5:00")
 
 
 def test_a_reason_of_the_bridge_reaches_the_card_unchanged() -> None:
@@ -261,3 +264,34 @@ def test_a_proven_card_says_what_its_release_waits_for() -> None:
     waits = Reason(code="backup_missing", title="Waits for a backup of OMERO")
     card = card_of(facts(state=state("proven", "queued", reason=waits)))
     assert (card.state, card.reason) == (CardState.PROVEN, waits)
+
+
+INCOMPLETE_ROW = replace(
+    FOUND,
+    finished_at=None,
+    format="harmony",
+    witnesses=(
+        Witness("harmony", WitnessState.WAITING, "Index.idx.xml names 96 images, 95 are there"),
+        Witness(INCOMPLETE, WitnessState.WAITING, "it has been quiet for long"),
+    ),
+)
+
+
+def test_what_looks_incomplete_for_long_needs_the_person_and_says_why() -> None:
+    card = card_of(facts(found=INCOMPLETE_ROW, entry=None, state=None))
+    assert (card.state, card.group) == (CardState.ATTENTION, CardGroup.NEEDS_YOU)
+    assert card.reason is not None and "names 96 images, 95 are there" in card.reason.detail
+    assert card.actions[:2] == ("DoneNow", "NotYet")
+    assert card.suggested is not None and card.suggested.kind is TargetKind.SCREEN
+
+
+def test_a_part_that_waits_is_no_question_yet() -> None:
+    row = replace(INCOMPLETE_ROW, witnesses=INCOMPLETE_ROW.witnesses[:1])
+    assert card_of(facts(found=row, entry=None, state=None)).state is CardState.SETTLING
+
+
+def test_a_path_under_a_template_suggests_where_it_goes() -> None:
+    share = workstation_share(template="{user}/{acquisition}")
+    card = card_of(facts(found=FOUND, entry=None, state=None, share=share))
+    assert card.suggested == TargetSuggestion(person="alice", container_name="run1")
+    assert card_of(facts(share=share)).suggested is None, "it has a target"

@@ -346,7 +346,7 @@ def test_done_now_seals_without_the_quiet_time(bench: Bench) -> None:
     sign_in(bench)
     bench.write("alice/run12/a.tif")
     card = bench.wait_for("run12", lambda card: "DoneNow" in card.actions, "it can be called finished")
-    assert card.witnesses[0].startswith("quiet 0:0")
+    assert card.witnesses[0].words.startswith("quiet 0:0")
     done(bench.engine.submit(commands.DoneNow(card.id)))
     finished = bench.wait_for("run12", lambda card: card.state is CardState.NEEDS_TARGET, "finished")
     done(bench.engine.submit(commands.NotYet(finished.id)))
@@ -449,7 +449,7 @@ def test_a_second_agent_on_the_machine_leaves_the_scanning_to_the_first_but_show
     started(bench)
     bench.write("alice/run19/a.tif")
     bench.wait_for("run19", lambda card: card.state is CardState.UNCLAIMED, "unclaimed")
-    other = bench.new_engine()
+    first, other = bench.engine, bench.new_engine()
     first_id = bench.card("run19").id  # type: ignore[union-attr]
     bench.snapshots.clear()
     other.start()
@@ -458,6 +458,7 @@ def test_a_second_agent_on_the_machine_leaves_the_scanning_to_the_first_but_show
         assert card.id == first_id
     finally:
         other.stop()
+        first.stop()
 
 
 def test_the_core_runs_without_qt() -> None:

@@ -10,12 +10,13 @@ from uuid import UUID
 import pytest
 
 from agent.core.errors import ShareAway
-from agent.core.freeing import Freed, NotReleased, free
+from agent.core.freeing import Freed, NotReleased, Place, free
 from server_bridge.contract import Reason, Release, ReleasedFile
 from tests.agent.conftest import MARKER, workstation_share
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SHARE = workstation_share()
+RUN = Place("run1")
 
 
 def released(top: Path, *paths: str, **more: object) -> Release:
@@ -35,7 +36,7 @@ def released(top: Path, *paths: str, **more: object) -> Release:
 
 
 def run(release: Release, top: Path) -> Freed:
-    return free(release, SHARE, top, "run1", lambda: NOW, lambda _freed: None)
+    return free(release, SHARE, top, RUN, lambda: NOW, lambda _freed: None)
 
 
 def write(top: Path, path: str, content: str = "data") -> Path:
@@ -124,5 +125,37 @@ def test_a_release_that_runs_out_in_the_middle_stops_it(share_top: Path) -> None
     write(share_top, "run1/b.tif")
     release = released(share_top, "run1/a.tif", "run1/b.tif")
     times = iter([NOW, NOW, NOW + timedelta(hours=1)])
-    done = free(release, SHARE, share_top, "run1", lambda: next(times), lambda _freed: None)
+    done = free(release, SHARE, share_top, RUN, lambda: next(times), lambda _freed: None)
     assert done.paths == ["run1/a.tif"] and (share_top / "run1/b.tif").exists()
+
+
+SLIDE = Place("alice/img.vsi", ("img.vsi", "_img_"))
+
+
+def test_a_groups_own_files_and_folders_go_and_no_neighbour(share_top: Path) -> None:
+    ours = ("alice/img.vsi", "alice/_img_/stack1/frame.ets")
+    for path in (*ours, "alice/other.vsi", "alice/_other_/frame.ets"):
+        write(share_top, path)
+    release = released(share_top, *ours, "alice/other.vsi", "alice/_other_/frame.ets")
+    done = free(release, SHARE, share_top, SLIDE, lambda: NOW, lambda _freed: None)
+    assert sorted(done.paths) == sorted(ours)
+    assert set(done.skipped) == {"alice/other.vsi", "alice/_other_/frame.ets"}
+    assert not (share_top / "alice/_img_").exists() and (share_top / "alice/_other_/frame.ets").exists()
+
+
+def test_the_folder_that_a_group_lay_in_stays_though_it_is_empty(share_top: Path) -> None:
+    write(share_top, "alice/img.vsi")
+    write(share_top, "alice/_img_/frame.ets")
+    release = released(share_top, "alice/img.vsi", "alice/_img_/frame.ets")
+    free(release, SHARE, share_top, SLIDE, lambda: NOW, lambda _freed: None)
+    assert list((share_top / "alice").iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["alice/_img_/../other.vsi", "img.vsi", "alice/_img_2/x", "bob/img.vsi"])
+def test_a_path_that_is_no_member_is_never_touched(share_top: Path, path: str) -> None:
+    for victim in ("alice/other.vsi", "img.vsi", "alice/_img_2/x", "bob/img.vsi", "alice/_img_/x"):
+        write(share_top, victim)
+    one = ReleasedFile(path=path, size_bytes=4, mtime_ns=(share_top / path).stat().st_mtime_ns)
+    done = free(released(share_top, files=(one,)), SHARE, share_top, SLIDE, lambda: NOW, lambda _freed: None)
+    assert done.paths == [] and set(done.skipped) == {path}
+    assert (share_top / path).exists()

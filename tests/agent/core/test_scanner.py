@@ -63,13 +63,13 @@ def scene(tmp_path: Path, share_top: Path, clock: FakeClock) -> Iterator[Scene]:
 def test_children_of_the_root_are_acquisitions_files_as_well_as_folders(scene: Scene) -> None:
     scene.write("run1/a.tif", b"12")
     scene.write("run1/deep/b.tif", b"345")
-    scene.write("single.czi")
+    scene.write("single.nd2")
     scene.write("Thumbs.db")
     (scene.top / "empty").mkdir()
     found = scene.look()
     assert {path: row.kind for path, row in found.items()} == {
         "run1": AcquisitionKind.FOLDER,
-        "single.czi": AcquisitionKind.FILE,
+        "single.nd2": AcquisitionKind.FILE,
     }
     assert (found["run1"].file_count, found["run1"].size_bytes) == (2, 5)
     assert found["run1"].finished_at is None
@@ -305,9 +305,11 @@ def test_where_listings_lie_each_file_is_asked_before_it_counts_as_finished(
     asked: list[bool] = []
     real = listing.walk
 
-    def walk(top: Path, path: str, *, judged: bool, beat: listing.Beat) -> Iterator[listing.FileSeen]:
+    def walk(
+        top: Path, path: str, *, members: tuple[str, ...] = (), judged: bool, beat: listing.Beat
+    ) -> Iterator[listing.FileSeen]:
         asked.append(judged)
-        for seen in real(top, path, judged=judged, beat=beat):
+        for seen in real(top, path, members=members, judged=judged, beat=beat):
             # The listing never shows the growth; the file itself does.
             yield seen if judged else listing.FileSeen(seen.path, 0, 0)
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.settle import Look, Override, Rest, judge, observe, quiet_text
+from agent.core.settle import Look, Override, Rest, judge, observe, pause_seconds, quiet_text
+from agent.core.witness import Witness, WitnessState
 from server_bridge.contract import AcquisitionRule
 
 RULE = AcquisitionRule(quiet_seconds=300.0, acquisition_programs=("ZEN.exe",))
@@ -28,14 +29,19 @@ def rested(*looks: Look) -> Rest:
     return rest
 
 
+def watched(start: float, end: float, content: str = "a") -> list[Look]:
+    """Looks every ten seconds."""
+    return [look(at, content) for at in range(int(start), int(end) + 1, 10)]
+
+
 def test_quiet_time_and_two_equal_looks_finish_it() -> None:
-    verdict = judge(rested(look(0), look(300)), RULE, 300)
-    assert verdict.finished and verdict.witnesses == ("quiet 5:00 of 5:00",)
+    verdict = judge(rested(*watched(0, 300)), RULE, 300)
+    assert verdict.finished and verdict.words == ("quiet 5:00 of 5:00",)
 
 
 def test_one_look_is_never_enough_however_long_ago() -> None:
     verdict = judge(rested(look(0)), RULE, 10_000)
-    assert not verdict.finished and "one more look" in verdict.witnesses
+    assert not verdict.finished and "one more look" in verdict.words
 
 
 def test_two_looks_in_one_instant_are_one() -> None:
@@ -43,16 +49,16 @@ def test_two_looks_in_one_instant_are_one() -> None:
 
 
 def test_a_change_starts_the_quiet_time_anew() -> None:
-    rest = rested(look(0), look(200), look(290, "b"), look(400, "b"))
+    rest = rested(*watched(0, 280), *watched(290, 400, "b"))
     verdict = judge(rest, RULE, 400)
     assert not verdict.finished and verdict.quiet_seconds == 110
-    assert verdict.witnesses == ("quiet 1:50 of 5:00",)
+    assert verdict.words == ("quiet 1:50 of 5:00",)
 
 
 def test_an_acquisition_program_that_runs_holds_it_by_name_in_any_case() -> None:
-    rest = rested(look(0), look(300))
+    rest = rested(*watched(0, 400))
     held = judge(rest, RULE, 400, frozenset({"zen", "explorer"}))
-    assert not held.finished and held.holds == ("ZEN.exe is running",)
+    assert not held.finished and held.words[1:] == ("ZEN.exe is running",)
     assert judge(rest, RULE, 400, frozenset({"explorer"})).finished
     assert judge(rest, RULE, 400, None).finished, "where the system tells nothing, time alone decides"
 
@@ -73,9 +79,48 @@ def test_done_now_covers_a_change_that_the_next_look_only_notices() -> None:
 
 
 def test_not_yet_asks_for_one_more_quiet_time() -> None:
-    rest = rested(look(0), look(300))
+    rest = rested(*watched(0, 610))
     assert not judge(rest, RULE, 500, override=Override.NOT_YET, override_at=310).finished
     assert judge(rest, RULE, 610, override=Override.NOT_YET, override_at=310).finished
+
+
+@pytest.mark.parametrize("gap", [400, 3600, 8 * 3600])
+def test_time_that_nobody_watched_is_no_rest(gap: int) -> None:
+    """The share was away, or the machine slept: the microscope may have been unable to write as well."""
+    before = watched(0, 20)
+    rest = rested(*before, look(20 + gap))
+    assert not judge(rest, RULE, 20 + gap, frozenset()).finished
+    later = rested(*before, *watched(20 + gap, 20 + gap + 220))
+    assert judge(later, RULE, 20 + gap + 220, frozenset()).finished
+
+
+def test_done_now_of_before_a_start_does_not_cover_what_changed_while_nobody_looked() -> None:
+    never = float("-inf")
+    restored = Rest(b"a", 100.0, START, never, never, 0)
+    same = observe(observe(restored, look(100)), look(107))
+    assert judge(same, RULE, 107, override=Override.DONE_NOW, override_at=never).finished
+    changed = observe(observe(restored, look(100, "b")), look(107, "b"))
+    assert not judge(changed, RULE, 107, override=Override.DONE_NOW, override_at=never).finished
+
+
+def test_another_witness_holds_it_in_its_own_words_and_an_unknown_one_does_not() -> None:
+    rest = rested(*watched(0, 300))
+    says = Witness("czi", WitnessState.WAITING, "the index names 96 images, 95 are there")
+    held = judge(rest, RULE, 300, frozenset(), facts=(says,))
+    assert not held.finished and held.words == ("quiet 5:00 of 5:00", says.words)
+    unknown = Witness("czi", WitnessState.UNKNOWN, "not readable")
+    assert judge(rest, RULE, 300, frozenset(), facts=(unknown,)).finished
+
+
+def test_what_was_learned_lengthens_the_quiet_time_and_never_shortens_it() -> None:
+    rest = rested(*watched(0, 300))
+    assert not judge(rest, RULE, 300, frozenset(), learned_seconds=540).finished
+    assert judge(rest, RULE, 300, frozenset(), learned_seconds=60).finished
+
+
+def test_a_pause_is_what_was_watched_of_it() -> None:
+    assert pause_seconds(rested(*watched(0, 200)), look(210, "b")) == 210
+    assert pause_seconds(rested(*watched(0, 200)), look(4000, "b")) == 260, "the share was away"
 
 
 @pytest.mark.parametrize(
@@ -113,3 +158,4 @@ def test_no_schedule_of_writes_leaves_a_seal_on_content_that_is_not_there(
             assert rest.fingerprint == content(now)
             last = max((one for one in times if one <= now), default=0.0)
             assert now - last >= RULE.quiet_seconds, "sealed within the quiet time of a write"
+            assert rest.equal_looks >= 2

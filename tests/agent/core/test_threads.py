@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.core import scanner as scanner_module
+from agent.core import share_runner
 from agent.core.clock import SystemClock
 from agent.core.errors import BridgeAway
 from agent.core.machine_store import MachineStore
@@ -70,6 +71,59 @@ def test_a_share_that_hangs_is_noticed_while_the_call_hangs(
         hang.set()
         runner.stop()
         runner.join(10)
+    store.close()
+
+
+def test_rules_that_change_while_a_call_hangs_add_no_threads_and_the_lock_is_not_lost(
+    tmp_path: Path, share_top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each change replaces the runner; the hung one's thread cannot be ended."""
+    hang = threading.Event()
+    looks: list[str] = []
+
+    def marker(*_: object) -> int:
+        if threading.current_thread().name.endswith("-hung"):
+            looks.append(threading.current_thread().name)
+            hang.wait(60)
+        return 1
+
+    monkeypatch.setattr(scanner_module.listing, "marker_present", marker)
+    monkeypatch.setattr(share_runner, "LOCK_SECONDS", 0.05)
+    store = MachineStore(tmp_path / "machine.sqlite3")
+    served: list[str] = []
+
+    def runner(quiet_seconds: float) -> ShareRunner:
+        made = ShareRunner(
+            # A name of its own: threads that another test left behind look at another share.
+            workstation_share(quiet_seconds=quiet_seconds).model_copy(update={"id": "hung"}),
+            share_top,
+            store=store,
+            platform=OwnPlatform(tmp_path),
+            clock=SystemClock(),
+            tiers=Tiers(hot_seconds=0.1),
+            stuck_seconds=0.2,
+            use_hints=True,
+            changed=lambda: None,
+            serve=lambda share: (served.append(share), 0.1)[1],
+        )
+        made.start()
+        return made
+
+    first = current = runner(5.0)
+    until(lambda: first.status(None).problem, "it hangs")
+    before = threading.active_count()
+    for number in range(10):
+        current.stop()
+        current = runner(6.0 + number)
+        problem = current.status(current._kept()).problem
+        assert problem is not None and problem.code == "share_stuck", "the next one knows it from the first"
+    until(lambda: threading.active_count() <= before + 2, "the last one's two threads, and no more")
+    assert looks == ["ferry-scan-hung"], "nobody else called the share that hangs"
+    assert served == []
+    hang.set()
+    until(lambda: len(looks) > 2 and served, "the last one looks and serves when the call has returned")
+    current.stop()
+    assert current.join(10) and first.join(10)
     store.close()
 
 

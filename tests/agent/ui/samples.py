@@ -21,6 +21,7 @@ from agent.core.snapshot import (
     StationState,
     Transfer,
 )
+from agent.core.witness import Witness, WitnessState
 from server_bridge.contract import (
     Container,
     Group,
@@ -144,7 +145,10 @@ TIMELAPSE = Card(
     last_change_at=minutes_ago(0.7),
     quiet_seconds=40,
     quiet_needed_seconds=300,
-    witnesses=("quiet 0:40 of 5:00", "ZEN is running"),
+    witnesses=(
+        Witness("quiet", WitnessState.WAITING, "quiet 0:40 of 5:00"),
+        Witness("program", WitnessState.WAITING, "ZEN is running"),
+    ),
     actions=("DoneNow", "ChooseTarget"),
 )
 EMBRYO_3 = Card(

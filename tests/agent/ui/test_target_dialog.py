@@ -14,6 +14,7 @@ from pytestqt.qtbot import QtBot
 from agent.core.commands import ChooseTarget, SetStandingTarget
 from agent.core.errors import AgentError, BridgeAway
 from agent.core.snapshot import Card
+from agent.core.template import TargetSuggestion
 from agent.ui.target_dialog import TargetDialog
 from agent.ui.target_draft import Choice, TargetDraft, target_text
 from agent.ui.theme import Theme, Tone
@@ -93,6 +94,26 @@ def test_a_recent_target_fills_everything(qtbot: QtBot, make: Make, engine: Reco
     dialog.recents.choose(0)
     send(qtbot, dialog)
     assert engine.commands == [ChooseTarget("plate-4", samples.PLATES)]
+
+
+def test_what_the_path_suggests_is_filled_in_and_found_in_omero(
+    qtbot: QtBot, make: Make, engine: RecordingEngine
+) -> None:
+    suggestion = TargetSuggestion(
+        person="alice", group_name="CYTOskeleton", project_name="Actin project", container_name="embryos"
+    )
+    dialog = make(replace(samples.PLATE_4, target=None, suggested=suggestion))
+    qtbot.waitUntil(lambda: dialog.form.draft().container.id is not None)
+    draft = dialog.form.draft()
+    assert (draft.project.name, draft.container.name) == ("Actin project", "embryos")
+    assert draft.project.id is not None and draft.group == samples.CYTOSKELETON
+
+
+def test_a_plate_suggests_a_screen(make: Make) -> None:
+    suggestion = TargetSuggestion(kind=TargetKind.SCREEN, container_name="Screen of next year")
+    dialog = make(replace(samples.PLATE_4, target=None, suggested=suggestion))
+    draft = dialog.form.draft()
+    assert (draft.kind, draft.container.name) == (TargetKind.SCREEN, "Screen of next year")
 
 
 @pytest.mark.parametrize("number", range(len(samples.RECENTS)))

@@ -99,6 +99,18 @@ def test_the_header_answers_its_four_questions(controller: Controller) -> None:
     assert "Alice Lindgren" in header.person.accessibleName()
 
 
+def test_staff_read_in_the_shares_tooltip_whether_the_system_tells_about_changes(
+    controller: Controller,
+) -> None:
+    shares = tuple(
+        replace(share, hints="the system tells about changes", waiting=3)
+        for share in samples.AFTERNOON.shares
+    )
+    controller.show_snapshot(replace(samples.AFTERNOON, shares=shares))
+    tip = controller.window.header.share.toolTip()
+    assert "the system tells about changes" in tip and "3 still to be looked at" in tip
+
+
 def test_a_share_that_is_away_says_so_with_remedy_and_contact(controller: Controller) -> None:
     controller.show_snapshot(samples.TROUBLE)
     assert controller.window.header.share.full == "Share Z: does not answer, last 6 min ago"

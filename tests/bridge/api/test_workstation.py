@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server_bridge.contract import SessionPolicy, Workstation
+from server_bridge.contract import SessionPolicy, Workstation, WorkstationStatus
 from server_bridge.errors import BadRequest
 from server_bridge.orders import workstations
 from server_bridge.orders.models import Workstation as Row
@@ -39,6 +39,22 @@ def test_a_workstation_is_told_when_forgotten_sign_ins_end(tmp_path: Path) -> No
     assert workstations.answer(site, row).session_policy == SessionPolicy(idle_minutes=10, end_of_day="19:00")
     row.name = "scope-2"
     assert workstations.answer(site, row).session_policy == SessionPolicy(idle_minutes=30, end_of_day="19:00")
+
+
+def test_a_workstation_gets_its_own_rule_where_the_site_has_one(tmp_path: Path) -> None:
+    share = make_site(tmp_path).shares[0].model_dump()
+    share["rule"] = {
+        "template": "{user}/{acquisition}",
+        "workstations": {"scope-2": {"items": "files", "format_quiet_seconds": {"czi": 900}}},
+    }
+    site = make_site(tmp_path, shares=(share,))
+    rows = [
+        Row(id=name, name=name, status=WorkstationStatus.APPROVED, roots={"conf": name})
+        for name in ("scope-1", "scope-2")
+    ]
+    first, second = (workstations.answer(site, row).shares[0].rule for row in rows)
+    assert (first.items, first.levels, first.quiet_for("czi")) == ("folders", 2, 300)
+    assert (second.items, second.levels, second.quiet_for("czi")) == ("files", 2, 900)
 
 
 def test_registering_again_with_the_same_key_is_the_same_workstation(bridge: Bridge) -> None:

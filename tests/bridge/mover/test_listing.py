@@ -227,3 +227,119 @@ def test_the_daemons_greeting_is_not_taken_for_a_listing(
     greeting = "Welcome\n@L|>f+++++++++|666|2026/01/01-00:00:00|lab/run 1/forged\n"
     with RsyncDaemon(tmp_path / "greeting", share, greeting=greeting) as daemon:
         assert "lab/run 1/forged" not in list_source(daemon.source(), "lab/run 1", runner).entries
+
+
+SLIDE = ("img.vsi", "_img_")
+
+
+def a_slide(share: Path) -> None:
+    for name in ("img.vsi", "_img_/stack1/frame.ets", "_img_/note.txt"):
+        fill(share / "lab" / name, 1_000)
+    for name in ("other.vsi", "_other_/stack1/frame.ets", "_img_2/frame.ets", "deep/img.vsi"):
+        fill(share / "lab" / name, 1_000)
+
+
+def test_a_group_is_its_members_with_all_that_is_in_them(
+    source: Source, share: Path, runner: ProcessRunner
+) -> None:
+    a_slide(share)
+    listing = list_source(source, "lab/img.vsi", runner, members=SLIDE)
+    assert set(listing.entries) == {"lab/img.vsi", "lab/_img_/stack1/frame.ets", "lab/_img_/note.txt"}
+    assert listing.folders == {"lab/_img_", "lab/_img_/stack1"}
+    assert (listing.is_file, listing.is_complete, listing.skipped) == (False, True, ())
+
+
+def test_a_group_in_the_shares_top_is_listed_without_the_marker(
+    mounted: Source, share: Path, runner: ProcessRunner
+) -> None:
+    for name in ("run_t1.tif", "run_t2.tif", "run.log"):
+        fill(share / name, 10)
+    assert set(list_source(mounted, "run_t*.tif", runner, members=("run_t*.tif",)).entries) == {
+        "run_t1.tif",
+        "run_t2.tif",
+    }
+    assert MARKER not in list_source(mounted, "*", runner, members=("*",)).entries
+
+
+def test_odd_names_are_members_as_they_are(source: Source, share: Path, runner: ProcessRunner) -> None:
+    for name in ODD_NAMES:
+        fill(share / "lab" / "odd" / name, 10)
+    assert set(list_source(source, "lab/odd/*", runner, members=("*",)).entries) == {
+        f"lab/odd/{name}" for name in ODD_NAMES
+    }
+    (only,) = list_source(source, "lab/odd/x", runner, members=("[*]star[[]1].tif",)).entries
+    assert only == "lab/odd/*star[1].tif"
+
+
+def test_neighbours_of_a_group_are_not_looked_into(
+    source: Source, share: Path, runner: ProcessRunner
+) -> None:
+    a_slide(share)
+    closed = share / "lab" / "_other_"
+    closed.chmod(0)
+    os.mkfifo(share / "lab" / "pipe")
+    (share / "lab" / "lead").symlink_to("/etc")
+    try:
+        listing = list_source(source, "lab/img.vsi", runner, members=SLIDE)
+    finally:
+        closed.chmod(0o755)
+    assert len(listing.entries) == 3 and listing.is_complete and listing.skipped == ()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_member_folder_that_may_not_be_read_makes_a_groups_listing_incomplete(
+    source: Source, share: Path, runner: ProcessRunner
+) -> None:
+    a_slide(share)
+    closed = share / "lab" / "_img_"
+    closed.chmod(0)
+    try:
+        listing = list_source(source, "lab/img.vsi", runner, members=SLIDE)
+    finally:
+        closed.chmod(0o755)
+    assert listing.unreadable == ("lab/_img_",) and not listing.is_complete
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_groups_folder_that_may_not_be_read_is_no_empty_group(
+    source: Source, share: Path, runner: ProcessRunner
+) -> None:
+    a_slide(share)
+    closed = share / "lab"
+    closed.chmod(0o111)
+    try:
+        assert not list_source(source, "lab/img.vsi", runner, members=SLIDE).is_complete
+    finally:
+        closed.chmod(0o755)
+
+
+def test_links_and_special_files_among_the_members_are_named(
+    source: Source, share: Path, runner: ProcessRunner
+) -> None:
+    fill(share / "lab" / "img.vsi", 10)
+    (share / "lab" / "_img_").symlink_to("/etc")
+    listing = list_source(source, "lab/img.vsi", runner, members=SLIDE)
+    assert set(listing.entries) == {"lab/img.vsi"}
+    assert listing.skipped == (SkippedEntry("lab/_img_", "link"),)
+
+
+@pytest.mark.parametrize("path", ["lab/img.vsi", "nowhere/img.vsi", "lab/run 1/image.czi/img.vsi"])
+def test_a_group_without_any_member_is_missing(source: Source, path: str, runner: ProcessRunner) -> None:
+    with pytest.raises(FolderMissing):
+        list_source(source, path, runner, members=SLIDE)
+
+
+def test_a_group_below_a_link_is_refused(source: Source, share: Path, runner: ProcessRunner) -> None:
+    a_slide(share)
+    (share / "way").symlink_to(share / "lab")
+    with pytest.raises(FolderRefused):
+        list_source(source, "way/img.vsi", runner, members=SLIDE)
+
+
+def test_a_group_on_a_share_without_its_marker_is_an_outage(
+    source: Source, share: Path, runner: ProcessRunner
+) -> None:
+    a_slide(share)
+    (share / MARKER).unlink()
+    with pytest.raises(ShareAway):
+        list_source(source, "lab/img.vsi", runner, members=SLIDE)

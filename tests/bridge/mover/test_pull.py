@@ -290,6 +290,12 @@ def test_paths_outside_the_acquisition_or_colliding_are_refused(staging: Path, r
         with pytest.raises(PathRefused) as caught:
             pull(source, FOLDER, [WantedFile(name, 1, 1) for name in names], staging, runner)
         assert caught.value.code == code
+    with pytest.raises(PathRefused) as caught:
+        members = ("img.vsi", "_img_")
+        names = ["lab/img.vsi", "lab/_img_/frame.ets", "lab/_img_2/frame.ets"]
+        wanted = [WantedFile(name, 1, 1) for name in names]
+        pull(source, "lab/img.vsi", wanted, staging, runner, members=members)
+    assert caught.value.code == "path_outside" and "_img_2" in caught.value.detail
     assert not staging.exists()
 
 

@@ -234,6 +234,31 @@ def test_a_session_that_an_administrator_ended_is_lost_not_wrong(own: RunningSan
         assert session.key not in str(lost.value)
 
 
+def test_the_service_session_is_kept_for_the_next_use_and_ends_with_the_bridge(bridge: Omero) -> None:
+    bridge.keep_service_session()
+    try:
+        with bridge.service() as first:
+            key = first.key
+        with bridge.service() as again, bridge.service() as meanwhile:
+            assert again.key == key
+            assert meanwhile.key != key, "nobody shares a session"
+    finally:
+        bridge.let_go()
+    with pytest.raises((NotSignedIn, OmeroSessionLost)), bridge._open(key, key, "joining"):
+        pass
+
+
+def test_a_kept_session_does_not_outlive_a_restart_of_omero(own: RunningSandbox) -> None:
+    bridge = Omero(config_for(own))
+    bridge.keep_service_session()
+    try:
+        bridge.ping()
+        own.restart()
+        bridge.ping()
+    finally:
+        bridge.let_go()
+
+
 def test_many_threads_use_omero_at_once(bridge: Omero, groups: dict[str, int]) -> None:
     def work(number: int) -> tuple[str, int]:
         name, group = (("alice", "Cytoskeleton"), ("bob", "Screens"))[number % 2]

@@ -15,7 +15,7 @@ from server_bridge.operations.wishes import (
     overlapping,
     read_wishes,
 )
-from server_bridge.orders.places import overlaps
+from server_bridge.orders.overlap import overlaps
 
 ALICE = Person(
     username="alice", groups=(Group(id=3, name="Cytoskeleton", permissions=PermissionLevel.READ_ANNOTATE),)

@@ -1,4 +1,4 @@
-"""Overlap: same, parent or child, as storage compares names."""
+"""Overlap of files and folders: same, parent or child, as storage compares names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server_bridge.orders.places import overlaps
+from server_bridge.orders.overlap import overlaps
 
 part = st.text(alphabet=st.sampled_from("abAB éÉ1-_"), min_size=1, max_size=3)
 path = st.lists(part, min_size=1, max_size=4).map("/".join)

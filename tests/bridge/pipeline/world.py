@@ -22,6 +22,7 @@ from typing import Any
 
 from omero.rtypes import unwrap
 
+from agent.core import listing
 from server_bridge.config import SiteConfig
 from server_bridge.context import Context, build_context
 from server_bridge.contract import Condition, ReceiptStatus, Stage, Target, TargetKind
@@ -118,6 +119,7 @@ class World:
         self,
         path: str,
         *,
+        members: tuple[str, ...] = (),
         person: str = "alice",
         group: str = "Cytoskeleton",
         dataset: str = "",
@@ -129,6 +131,7 @@ class World:
         share: str = SHARE,
     ) -> str:
         """An accepted order for what lies at ``path`` on the buffer now, into a new dataset or ``screen``.
+        With ``members`` it is for a group of that name.
 
         With ``seal="bridge"`` nobody gives it a manifest.
         """
@@ -144,7 +147,8 @@ class World:
             container_name=screen or dataset or f"run {uuid.uuid4()}",
             tags=tags,
         )
-        files = self.manifest(path) if seal == "agent" else {}
+        files = self.manifest(path, members) if seal == "agent" else {}
+        single = "folder" if (self.buffer / path).is_dir() else "file"
         order_id = order_id or str(uuid.uuid4())
         now = utcnow()
         with context.store.write() as session:
@@ -154,7 +158,8 @@ class World:
                 ordered_by=person,
                 share=share,
                 path=path,
-                kind="folder" if (self.buffer / path).is_dir() else "file",
+                kind="group" if members else single,
+                members=list(members),
                 target=target.model_dump(mode="json"),
                 request_digest="0" * 64,
                 stage=Stage.ACCEPTED,
@@ -176,8 +181,11 @@ class World:
             context.store.touch(session, row)
         return order_id
 
-    def manifest(self, path: str) -> dict[str, tuple[int, int]]:
-        """Share path → (bytes, mtime in ns) of every file there."""
+    def manifest(self, path: str, members: tuple[str, ...] = ()) -> dict[str, tuple[int, int]]:
+        """Share path → (bytes, mtime in ns) of every file there, as the agent's own walk finds a group's."""
+        if members:
+            seen = listing.walk(self.buffer, path, members=members, judged=True)
+            return {one.path: (one.size_bytes, one.mtime_ns) for one in seen}
         top = self.buffer / path
         found = [top] if top.is_file() else sorted(one for one in top.rglob("*") if one.is_file())
         return {
@@ -196,7 +204,7 @@ class World:
         with store.write() as session:
             order = store.get(session, order_id)
             session.query(OrderFile).filter(OrderFile.order_id == order_id).delete()
-            self._put_files(session, order_id, self.manifest(order.path))
+            self._put_files(session, order_id, self.manifest(order.path, tuple(order.members)))
             order.sealed, order.attempt = True, order.attempt + 1
             store.set_condition(session, order, Condition.QUEUED, who="agent", text="sealed again")
 

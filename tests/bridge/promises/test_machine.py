@@ -10,10 +10,12 @@ The examples are the same in every run. To go on from them, for as long as it ta
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,14 @@ from tests.bridge.promises.world import GROUP, OUTCOMES, SHARE, sha1
 
 FILES = ("alice/run/a.tif", "alice/run/b.tif", "alice/run/notes.xyz", "alice/solo.tif")
 PLACES = ("alice/run", "alice/run/a.tif", "alice/solo.tif", "bob/theirs.tif")
+GROUPS = {
+    "alice/run/a.tif": ("a.tif", "notes.xyz"),
+    "alice/run/*.tif": ("*.tif",),
+    "alice/run/b*": ("b*", "never"),
+    "alice/solo.tif": ("s*.tif",),
+    "alice/all": ("solo.*", "run"),
+}
+"""Of a group: its path, and its members."""
 NEW_EXAMPLES = int(os.environ.get("FERRY_MACHINE_EXAMPLES", "0"))
 EDGES = {(move.source.value, move.target.value) for move in stages.TRANSITIONS}
 
@@ -80,20 +90,35 @@ class Site(Hands):
 
     @rule(place=st.sampled_from(PLACES), again=st.booleans())
     def order(self, place: str, again: bool) -> None:
+        self.order_place(place, (), again)
+
+    @rule(place=st.sampled_from(sorted(GROUPS)), again=st.booleans())
+    def order_group(self, place: str, again: bool) -> None:
+        self.order_place(place, GROUPS[place], again)
+
+    def order_place(self, place: str, members: tuple[str, ...], again: bool) -> None:
         if len(self.orders) >= 6:
             return
         order_id = uuid.uuid4()
+        single = AcquisitionKind.FOLDER if place == "alice/run" else AcquisitionKind.FILE
         intent = OrderIntent(
             share=SHARE,
             path=place,
-            kind=AcquisitionKind.FOLDER if place == "alice/run" else AcquisitionKind.FILE,
+            kind=AcquisitionKind.GROUP if members else single,
+            members=members,
             target=Target(group_id=GROUP, container_id=7),
             import_again=again,
         )
-        taken = [
-            path for path, stage in self.asked("SELECT path, stage FROM orders") if stage in stages.WORKED
+        live = [
+            (path, tuple(json.loads(patterns)))
+            for path, patterns, stage in self.asked("SELECT path, members, stage FROM orders")
+            if stage in stages.WORKED
         ]
-        overlap = any(one == place or _inside(one, place) or _inside(place, one) for one in taken)
+        taken = [path for path, _ in live]
+        new = (place, members)
+        overlap = any(_held(one) & _held(new) for one in live)
+        # Two groups may come that could share a file: then their manifests may not both name it.
+        decided = [one for one in live if one[0] == place or not (one[1] and members)]
         try:
             intake.accept(self.store, self.world.site, order_id, intent, ALICE, utcnow())
         except Forbidden:
@@ -102,7 +127,8 @@ class Site(Hands):
             assert error.code == "place_taken"
             assert overlap, f"{place} was called taken, and {taken} are the live orders"
         else:
-            assert not overlap, f"{place} was ordered while {taken} were on their way"
+            clash = [one for one in decided if _held(one) & _held(new)]
+            assert not clash, f"{new} was ordered while {clash} were on their way"
             assert not place.startswith("bob/"), "somebody else's data was ordered"
             self.orders.append(str(order_id))
             self.intents[str(order_id)] = intent
@@ -261,6 +287,7 @@ class Site(Hands):
             self.what_was_pulled_stays,
             self.omeros_bytes_never_change,
             self.nothing_is_imported_twice,
+            self.no_file_is_two_live_orders,
             self.a_receipt_is_proof,
             self.stages_follow_their_table,
             self.we_delete_one_thing_only,
@@ -276,6 +303,16 @@ class Site(Hands):
                 assert digest in copies or digest in self.deleted_bytes, f"{path} was freed and has no copy"
             else:
                 assert source.exists() and sha1(source) == digest, f"{path} is not what was written"
+
+    def no_file_is_two_live_orders(self) -> None:
+        owners: dict[str, set[str]] = {}
+        for order_id, path, stage in self.asked(
+            "SELECT f.order_id, f.path, o.stage FROM order_files f JOIN orders o ON o.id = f.order_id"
+        ):
+            if stage in stages.WORKED:
+                owners.setdefault(path, set()).add(order_id)
+        shared = {path: ids for path, ids in owners.items() if len(ids) > 1}
+        assert not shared, f"two live orders bring one file: {shared}"
 
     def what_was_pulled_stays(self) -> None:
         for order_id, path, digest in self.asked(
@@ -358,6 +395,19 @@ class Site(Hands):
 
 def _inside(inner: str, outer: str) -> bool:
     return inner.startswith(f"{outer}/")
+
+
+def _held(place: tuple[str, tuple[str, ...]]) -> set[str]:
+    """What of all that this site knows lies in a place; a group's own name counts as its."""
+    path, members = place
+    known = {*FILES, *PLACES, *GROUPS}
+    if not members:
+        return {one for one in known if one == path or _inside(one, path)}
+    folder = path.rpartition("/")[0]
+    near = {one: one[len(folder) + 1 :].partition("/")[0] for one in known if _inside(one, folder)}
+    return {path} | {
+        one for one, name in near.items() if any(fnmatchcase(name, pattern) for pattern in members)
+    }
 
 
 def _files(top: Path) -> list[Path]:

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -184,19 +185,31 @@ class World:
 
     # --- the share ------------------------------------------------------------------------------------
 
-    def list_source(self, _source: object, path: str, _runner: object, **_more: object) -> Listing:
+    def there(self, path: str, members: tuple[str, ...] = ()) -> list[Path]:
+        """The files of a place."""
+        top = self.buffer / path
+        tops = [top]
+        if members:
+            around = sorted(top.parent.iterdir()) if top.parent.is_dir() else []
+            tops = [one for one in around if any(fnmatchcase(one.name, pattern) for pattern in members)]
+        below = [[one] if one.is_file() else sorted(one.rglob("*")) for one in tops]
+        return [one for group in below for one in group if one.is_file()]
+
+    def list_source(
+        self, _source: object, path: str, _runner: object, *, members: tuple[str, ...] = (), **_more: object
+    ) -> Listing:
         """What the bridge's own listing of the buffer says."""
         if self.away:
             raise ShareAway("the share is away")
         top = self.buffer / path
-        if not top.exists():
+        files = self.there(path, members)
+        if not (files if members else top.exists()):
             raise FolderMissing(path)
-        files = [top] if top.is_file() else sorted(one for one in top.rglob("*") if one.is_file())
         entries = {}
         for file in files:
             name = file.relative_to(self.buffer).as_posix()
             entries[name] = Entry(name, file.stat().st_size, int(file.stat().st_mtime))
-        return Listing(path, top.is_file(), entries)
+        return Listing(path, top.is_file() and not members, entries)
 
     def pull(
         self,

@@ -99,13 +99,13 @@ def _image(place: int, names: list[str]) -> str:
     )
 
 
-def write_companion(directory: Path, planes: int = 3) -> Path:
-    """A companion file and the plain TIFFs it names, which make one image."""
+def write_companion(directory: Path, planes: int = 3, *, name: str = "stack", parts: str = "") -> Path:
+    """A companion file and the plain TIFFs it names (below the folder ``parts``), which make one image."""
     directory.mkdir(parents=True, exist_ok=True)
-    names = [f"plane_{z}.tif" for z in range(planes)]
-    for name in names:
-        write_tiff(directory / name, (16, 16))
-    companion = directory / "stack.companion.ome"
+    names = [f"{parts}/plane_{z}.tif".removeprefix("/") for z in range(planes)]
+    for plane in names:
+        write_tiff(directory / plane, (16, 16))
+    companion = directory / f"{name}.companion.ome"
     companion.write_text(f"<OME {OME}>{_image(0, names)}</OME>")
     return companion
 
