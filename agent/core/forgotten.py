@@ -132,7 +132,8 @@ class ForgottenSignIn:
     def stay(self) -> None:
         """She stays after the end of the day. (Against idleness her click alone is input enough.)"""
         with self._lock:
-            self._put_off_until = self._clock.now() + PUT_OFF
+            if self._warning is None or self._warning.why is SignOutWhy.END_OF_DAY:
+                self._put_off_until = self._clock.now() + PUT_OFF
             self._warning = None
         self.step()
         self._changed()
