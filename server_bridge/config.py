@@ -20,7 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from server_bridge.contract import DeletionMode, ShareId
+from server_bridge.contract import DeletionMode, SessionPolicy, ShareId
 from server_bridge.errors import ConfigurationError
 from server_bridge.rule_config import ShareRuleConfig
 
@@ -85,6 +85,28 @@ class PatternConfig(_Section):
     )
     attach: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
+
+
+class SessionRuleConfig(_Section):
+    """When a forgotten sign-in ends; what is not set does not end it."""
+
+    idle_minutes: Annotated[float, Field(ge=1)] | None = None
+    end_of_day: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] | None = None
+
+
+class SessionPolicyConfig(SessionRuleConfig):
+    """The site's rule, and workstations that have one of their own."""
+
+    workstations: dict[str, SessionRuleConfig] = {}
+    """By the workstation's name; what such a rule does not set is the site's."""
+
+    def of(self, workstation: str) -> SessionPolicy:
+        """The rule of one workstation."""
+        own = self.workstations.get(workstation, SessionRuleConfig())
+        return SessionPolicy(
+            idle_minutes=own.idle_minutes if own.idle_minutes is not None else self.idle_minutes,
+            end_of_day=own.end_of_day if own.end_of_day is not None else self.end_of_day,
+        )
 
 
 class ShareConfig(_Section):
@@ -260,6 +282,7 @@ class SiteConfig(BaseSettings):
     rsync: str = "rsync"
     http: HttpConfig = HttpConfig()
     limits: LimitsConfig = LimitsConfig()
+    session_policy: SessionPolicyConfig = SessionPolicyConfig()
     mail: MailConfig = MailConfig()
     omero: OmeroConfig
     shares: tuple[ShareConfig, ...]

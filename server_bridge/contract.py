@@ -184,6 +184,15 @@ class DeletionMode(StrEnum):
     AGENT = "agent"
 
 
+class SessionPolicy(Answer):
+    """When a person who forgot to sign out is signed out; a workstation may only be stricter."""
+
+    idle_minutes: Annotated[float, Field(gt=0)] | None = None
+    """Without any input in the desktop session."""
+    end_of_day: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] | None = None
+    """``HH:MM`` by the workstation's clock and time zone."""
+
+
 FORMATS = (
     "ome-zarr",
     "harmony",
@@ -289,6 +298,7 @@ class Workstation(Answer):
     name: str
     status: WorkstationStatus
     shares: tuple[WorkstationShare, ...] = ()
+    session_policy: SessionPolicy = SessionPolicy()
     site_name: str = ""
     contact: str = ""
     required_agent_version: str = ""

@@ -15,6 +15,7 @@ from agent.core.bridge_client import BridgeClient, Credentials
 from agent.core.clerk import Clerk, Place, newest_entries
 from agent.core.clock import Clock
 from agent.core.errors import AgentError
+from agent.core.forgotten import ForgottenSignIn
 from agent.core.machine_store import ENDED, MachineStore
 from agent.core.outbox import Entry, EntryState, Outbox
 from agent.core.pause import PauseDesk
@@ -54,6 +55,7 @@ class CommandDesk:
         machine: MachineStore,
         outbox: Outbox,
         desk: SignInDesk,
+        forgotten: ForgottenSignIn,
         clerk: Clerk,
         sender: Sender,
         targets: TargetTree,
@@ -72,6 +74,7 @@ class CommandDesk:
         self._machine = machine
         self._outbox = outbox
         self._desk = desk
+        self._forgotten = forgotten
         self._clerk = clerk
         self._sender = sender
         self._targets = targets
@@ -97,6 +100,10 @@ class CommandDesk:
                 self._sign_in(command)
             case commands.SignOut():
                 self.sign_out()
+            case commands.StaySignedIn():
+                self._forgotten.stay()
+            case commands.Typing():
+                self._forgotten.typing()
             case commands.ChooseTarget():
                 self._choose_target(command)
             case commands.SetStandingTarget():
@@ -133,13 +140,14 @@ class CommandDesk:
     # --- persons --------------------------------------------------------------------------------------
 
     def _sign_in(self, command: commands.SignIn) -> None:
-        before = self._desk.current()
+        before = self._desk.held()
         session = self._desk.sign_in(self._client, command.username, command.password, self._registered())
         me = session.person.username
         if before is None or before.person.username != me:
             self._targets.forget()
-            if before is not None:
-                self._outbox.set_standing(before.person.username, None, self._clock.now())
+            # Hers of another day would order data that she does not think of; his ends as he leaves.
+            for one in {me, before.person.username if before else me}:
+                self._outbox.set_standing(one, None, self._clock.now())
         # Presence counts from this moment, not from the clerk's next round.
         self._machine.sign_in(self._platform.session_id(), me, self._clock.now())
         waiting = [
@@ -152,7 +160,7 @@ class CommandDesk:
 
     def sign_out(self) -> None:
         """Forget the person; what she ordered goes on by the grants in the outbox."""
-        session = self._desk.current()
+        session = self._desk.held()
         if session is not None:
             self._outbox.set_standing(session.person.username, None, self._clock.now())
         self._machine.sign_out(self._platform.session_id())

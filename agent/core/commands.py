@@ -23,6 +23,16 @@ class SignOut:
 
 
 @dataclass(frozen=True, slots=True)
+class StaySignedIn:
+    """The end of the day does not end this sign-in yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Typing:
+    """She is typing into a dialog: no sign-out under her hands."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChooseTarget:
     """Order the acquisition to this target (or re-target its order before the import starts)."""
 
@@ -96,6 +106,8 @@ class LookNow:
 Command = (
     SignIn
     | SignOut
+    | StaySignedIn
+    | Typing
     | ChooseTarget
     | SetStandingTarget
     | DoneNow

@@ -1,9 +1,9 @@
 """The one place that owns threads. Everything it shows is a snapshot; everything it does is a command.
 
 Threads: two per share (one looks, one serves its orders), the clerk (orders follow acquisitions), the sender
-(outbox to bridge), the feed, the station (registration and heartbeat), the presenter, and one for commands.
-None shares more than the two SQLite files and a few small locked values, and none dies silently (see
-:mod:`agent.core.workers`).
+(outbox to bridge), the feed, the station (registration and heartbeat), the watch over forgotten sign-ins, the
+presenter, and a few for commands. None shares more than the two SQLite files and a few small locked values,
+and none dies silently (see :mod:`agent.core.workers`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from agent.core.command_desk import CommandDesk
 from agent.core.commands import Command
 from agent.core.errors import AgentError, BridgeAway, BridgeRefused, SettingsError
 from agent.core.feed_poller import FeedPoller
+from agent.core.forgotten import ForgottenSignIn, stricter
 from agent.core.lease import LeaseKeeper
 from agent.core.machine_store import PAUSES_KEPT, MachineStore
 from agent.core.outbox import Outbox
@@ -47,6 +48,7 @@ from server_bridge.contract import (
     AcquisitionRule,
     Heartbeat,
     Reason,
+    SessionPolicy,
     Workstation,
     WorkstationShare,
 )
@@ -177,11 +179,20 @@ class Engine:
             wake_sender=self._wake_sender,
             look_at=self._look_at,
         )
+        self._forgotten = ForgottenSignIn(
+            desk=self.desk,
+            clock=clock,
+            policy=self._session_policy,
+            idle_seconds=platform.idle_seconds,
+            sign_out=lambda: self._command_desk.sign_out(),
+            changed=self._changed,
+        )
         self._command_desk = CommandDesk(
             client=self._client,
             machine=self._machine,
             outbox=self._outbox,
             desk=self.desk,
+            forgotten=self._forgotten,
             clerk=self._clerk,
             sender=self._sender,
             targets=self.targets,
@@ -205,6 +216,7 @@ class Engine:
                 ("feed", self._feed.step),
                 ("sender", self._sender.step),
                 ("clerk", self._clerk.step),
+                ("sign-in", self._forgotten.step),
                 ("presenter", self._present),
             )
         }
@@ -337,7 +349,7 @@ class Engine:
         )
 
     def _wake_all(self) -> None:
-        for name in ("sender", "clerk", "presenter"):
+        for name in ("sender", "clerk", "sign-in", "presenter"):
             self._workers[name].wake()
         self._wake_orders()
 
@@ -436,6 +448,11 @@ class Engine:
             paused=lambda: self._pause.current() is not None,
         )
 
+    def _session_policy(self) -> SessionPolicy:
+        workstation = self._station.workstation()
+        site = workstation.session_policy if workstation else SessionPolicy()
+        return stricter(site, self._settings.idle_sign_out_minutes, self._settings.end_of_day)
+
     # --- what is told ---------------------------------------------------------------------------------
 
     def _statuses(self) -> dict[str, ShareStatus]:
@@ -493,6 +510,8 @@ class Engine:
             person=session.person if session else None,
             session_expires_at=session.expires_at if session else None,
             sign_in_notice=self.desk.notice if session and not self.desk.persistent else "",
+            sign_out=self._forgotten.warning() if session else None,
+            signed_out=None if session else self._forgotten.notice(),
             standing_target=standing[0] if standing else None,
             pending=presenter.pending_of(entries, len(unconfirmed), len(self._outbox.pending_commands())),
             pause=self._pause.current(),

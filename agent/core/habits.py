@@ -72,3 +72,25 @@ class Habits:
             self._database.connection().execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         )
         return str(row["value"]) if row else None
+
+    def drop_fact(self, name: str) -> None:
+        """Forget one value."""
+        with self._database.write() as connection:
+            connection.execute("DELETE FROM facts WHERE name = ?", (name,))
+
+    def set_fact_of(self, person: str, name: str, value: str) -> None:
+        """Keep one value for as long as a person is signed in."""
+        self.set_fact(f"{person}:{name}", value)
+
+    def fact_of(self, person: str, name: str) -> str | None:
+        """One value of a person, or None."""
+        return self.fact(f"{person}:{name}")
+
+    def drop_facts_of(self, person: str) -> None:
+        """Forget what was kept with :meth:`set_fact_of`."""
+        prefix = f"{person}:"
+        with self._database.write() as connection:
+            connection.execute(
+                "DELETE FROM facts WHERE substr(name, 1, ?) = ?",
+                (len(prefix), prefix),
+            )

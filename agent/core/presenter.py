@@ -20,6 +20,7 @@ from agent.core.snapshot import (
     CardState,
     PauseSnapshot,
     ShareSnapshot,
+    SignOutDue,
     Snapshot,
 )
 from server_bridge.contract import (
@@ -57,6 +58,10 @@ class World:
     person: Person | None = None
     session_expires_at: datetime | None = None
     sign_in_notice: str = ""
+    sign_out: SignOutDue | None = None
+    """The sign-out that is about to happen by itself."""
+    signed_out: Reason | None = None
+    """That the last person was signed out by itself."""
     standing_target: Target | None = None
     pending: int = 0
     pause: Pause | None = None
@@ -119,10 +124,34 @@ def facts_of(world: World) -> list[cards.Facts]:
 
 
 def is_shown(facts: cards.Facts, card: Card) -> bool:
-    """A person sees what is hers, what nobody claims, and that somebody else's data is being written."""
-    if not facts.me or facts.i_am_staff or facts.claim is not Claim.SOMEBODY_ELSES:
+    """A person sees what is hers, what nobody claims, and that somebody else's data is being written.
+
+    With nobody signed in all that is somebody's is somebody else's: a shared screen tells nothing of her.
+    """
+    if facts.i_am_staff or facts.claim is not Claim.SOMEBODY_ELSES:
         return True
     return card.group is CardGroup.NOW
+
+
+def for_others(card: Card) -> Card:
+    """What everybody may see of somebody's data: that the microscope writes it, and how much."""
+    return Card(
+        id=card.id,
+        group=card.group,
+        state=card.state,
+        title=card.title,
+        share=card.share,
+        path=card.title,
+        file_count=card.file_count,
+        size_bytes=card.size_bytes,
+        stations=card.stations,
+        first_seen_at=card.first_seen_at,
+        last_change_at=card.last_change_at,
+        finished_at=card.finished_at,
+        quiet_seconds=card.quiet_seconds,
+        quiet_needed_seconds=card.quiet_needed_seconds,
+        witnesses=card.witnesses,
+    )
 
 
 def missing_of(facts: cards.Facts, card: Card) -> footer.Missing:
@@ -228,7 +257,8 @@ def present(world: World) -> Snapshot:
     for facts in facts_of(world):
         card = paused_card(cards.card_of(facts), facts, world)
         if is_shown(facts, card):
-            shown.append(card)
+            hers = facts.i_am_staff or facts.claim is not Claim.SOMEBODY_ELSES
+            shown.append(card if hers else for_others(card))
         if facts.claim is Claim.MINE:
             mine.append(footer.Mine(card.title, missing_of(facts, card)))
             attention += card.state is CardState.ATTENTION
@@ -247,6 +277,8 @@ def present(world: World) -> Snapshot:
         pause_programs=world.pause_programs,
         acquiring=world.acquiring,
         load=world.load,
+        sign_out=world.sign_out,
+        signed_out=world.signed_out,
         standing_target=world.standing_target,
         standing_target_text=cards.target_text(world.standing_target),
         cards=tuple(sorted(shown, key=_sort_key)),

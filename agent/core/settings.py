@@ -75,6 +75,10 @@ class AgentSettings(BaseModel):
     """Between two open manifests of an acquisition that is still being written."""
     request_seconds: Seconds = 30.0
     retry_cap_seconds: Seconds = 300.0
+    idle_sign_out_minutes: Annotated[float, Field(ge=1)] | None = None
+    """Sign out after so long without input; counts where it is stricter than the site's rule."""
+    end_of_day: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] | None = None
+    """Sign out at this time, ``HH:MM``; counts where it is earlier than the site's."""
     hints: bool = True
     """Let the system tell about changes, to look sooner; never trusted."""
 

@@ -179,6 +179,28 @@ class LogOffVerdict:
     detail: str = ""
 
 
+class SignOutWhy(StrEnum):
+    """Why a sign-in ends by itself."""
+
+    IDLE = "idle"
+    END_OF_DAY = "end-of-day"
+    EXPIRED = "expired"
+    """The bridge's own limit: nothing here can make it longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignOutDue:
+    """When the sign-in ends if nobody does anything, and why."""
+
+    at: datetime
+    why: SignOutWhy
+
+    @property
+    def may_stay(self) -> bool:
+        """Whether "Stay signed in" helps."""
+        return self.why is not SignOutWhy.EXPIRED
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     at: datetime
@@ -203,3 +225,7 @@ class Snapshot:
     """What this agent cost the workstation in the last minute."""
     sign_in_notice: str = ""
     """What she may want to know about her sign-in; no problem, nothing waits for it."""
+    sign_out: SignOutDue | None = None
+    """Within the last minute before she is signed out by itself: when, and why."""
+    signed_out: Reason | None = None
+    """Nobody is signed in, because the last person was signed out by itself."""

@@ -21,8 +21,8 @@ ListModel = TypeVar("ListModel", ContainerList, TagList)
 
 
 class TargetTree:
-    """Groups, containers and tags of the signed-in person. Methods never block; futures may fail with
-    :class:`agent.core.errors.AgentError`."""
+    """Groups, containers and tags of the signed-in person; signing out forgets them. Methods never block;
+    futures may fail with :class:`agent.core.errors.AgentError`."""
 
     def __init__(
         self,
@@ -40,6 +40,8 @@ class TargetTree:
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="ferry-targets")
         self._lock = threading.Lock()
         self._cache: dict[str, tuple[float, BaseModel]] = {}
+        self._era = 0
+        """Raised by :meth:`forget`: an answer that was under way then is nobody's any more."""
 
     def close(self) -> None:
         """Take no more questions."""
@@ -49,6 +51,7 @@ class TargetTree:
         """Another person signs in: what the last one may see is not hers."""
         with self._lock:
             self._cache.clear()
+            self._era += 1
 
     def groups(self) -> Sequence[Group]:
         """The person's groups, her default group first; empty where nobody is signed in."""
@@ -68,12 +71,12 @@ class TargetTree:
     ) -> Future[ContainerList]:
         """Search projects, datasets or screens."""
         query = query.strip()
-        key = f"containers:{group_id}:{kind}:{project_id}:{query}"
+        whole = f"containers:{group_id}:{kind}:{project_id}:"
 
         def ask(credentials: Credentials) -> ContainerList:
             return self._client.containers(credentials, group_id, kind, project_id, query)
 
-        return self._pool.submit(self._ask, ContainerList, key, not query, ask)
+        return self._pool.submit(self._ask, ContainerList, whole, query, ask, _containers_with)
 
     def tags(self, group_id: int, query: str) -> Future[TagList]:
         """Search tags."""
@@ -82,7 +85,7 @@ class TargetTree:
         def ask(credentials: Credentials) -> TagList:
             return self._client.tags(credentials, group_id, query)
 
-        return self._pool.submit(self._ask, TagList, f"tags:{group_id}:{query}", not query, ask)
+        return self._pool.submit(self._ask, TagList, f"tags:{group_id}:", query, ask, _tags_with)
 
     def create(self, new: NewContainer) -> Future[Container]:
         """Make a container in OMERO now."""
@@ -98,26 +101,50 @@ class TargetTree:
         return Credentials(workstation=self._workstation(), bearer=session.token)
 
     def _ask(
-        self, model: type[ListModel], key: str, keep: bool, ask: Callable[[Credentials], ListModel]
+        self,
+        model: type[ListModel],
+        whole: str,
+        query: str,
+        ask: Callable[[Credentials], ListModel],
+        narrow: Callable[[ListModel, str], ListModel],
     ) -> ListModel:
+        """Ask the bridge; while it is away, answer from what it said last.
+
+        Args:
+            whole: Key of the unsearched list, the one that is kept on the disk.
+            narrow: Searches in that list.
+        """
         session = self._desk.require()
-        key = f"{session.person.username}:{key}"
+        me, key = session.person.username, whole + query
         now = self._clock.monotonic()
         with self._lock:
+            era = self._era
             at, known = self._cache.get(key, (float("-inf"), None))
         if isinstance(known, model) and now - at < FRESH_SECONDS:
             return known
         try:
             found = ask(self._credentials(session))
         except BridgeAway:
-            kept = self._outbox.fact(key)
             if isinstance(known, model):
                 return known
-            if kept is None:
-                raise
-            return model.model_validate_json(kept)
+            kept = self._outbox.fact_of(me, whole)
+            offline = narrow(model.model_validate_json(kept), query) if kept else None
+            if offline is None or (query and not offline.items):
+                raise  # what is not in a list that may be shortened may still be in OMERO
+            return offline
         with self._lock:
+            if era != self._era:
+                return found
             self._cache[key] = (now, found)
-        if keep and found != known:
-            self._outbox.set_fact(key, found.model_dump_json())
+        if not query and found != known:
+            self._outbox.set_fact_of(me, key, found.model_dump_json())
         return found
+
+
+def _containers_with(kept: ContainerList, query: str) -> ContainerList:
+    items = tuple(one for one in kept.items if query.casefold() in one.name.casefold())
+    return ContainerList(items=items, truncated=kept.truncated)
+
+
+def _tags_with(kept: TagList, query: str) -> TagList:
+    return TagList(items=tuple(one for one in kept.items if query.casefold() in one.casefold()))

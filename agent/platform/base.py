@@ -125,6 +125,10 @@ class Platform(Protocol):
         """Names of running programs in lower case without ``.exe``; None where the system does not tell."""
         ...
 
+    def idle_seconds(self) -> float | None:
+        """Since the last input in this desktop session; None where the system does not tell."""
+        ...
+
     def long_path(self, path: Path) -> Path:
         """The path in the form that has no 260-character limit."""
         ...

@@ -129,6 +129,10 @@ class PosixPlatform:
             names.add(name.lower().removesuffix(".exe"))
         return frozenset(names)
 
+    def idle_seconds(self) -> float | None:
+        """Neither X11 nor Wayland says it without a library of its own: not known."""
+        return None
+
     def long_path(self, path: Path) -> Path:
         """There is no such limit here."""
         return path

@@ -16,7 +16,7 @@ from agent.platform.base import SERVICE, Vault
 
 log = logging.getLogger(__name__)
 LONGEST_SECRET = 1280
-"""Windows: a blob of 2560 bytes, and keyring writes UTF-16."""
+"""In UTF-16 units. Windows: a blob of 2560 bytes, and keyring writes UTF-16."""
 _REFUSED = ("keyring.backends.fail", "keyring.backends.null", "keyrings.alt")
 NO_STORE = "This machine has no safe place for secrets: after a restart you sign in again."
 
@@ -81,8 +81,9 @@ class KeyringVault:
         Raises:
             ValueError: where it is longer than any Windows vault takes.
         """
-        if len(secret) > LONGEST_SECRET:
-            raise ValueError(f"a secret of {len(secret)} characters does not fit into the Windows vault")
+        units = len(secret.encode("utf-16-le")) // 2
+        if units > LONGEST_SECRET:
+            raise ValueError(f"a secret of {units} characters does not fit into the Windows vault")
         if self._memory is not None:
             self._memory.set(name, secret)
             return

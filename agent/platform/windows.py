@@ -138,6 +138,15 @@ class _ProcessEntry(ctypes.Structure):
     )
 
 
+class _LastInput(ctypes.Structure):
+    _fields_ = (("size", ctypes.c_uint32), ("ticks", ctypes.c_uint32))
+
+
+def idle_of(ticks_now: int, ticks_at_input: int) -> float:
+    """Seconds between two readings of the 32-bit millisecond counter, which begins anew after 49.7 days."""
+    return ((ticks_now - ticks_at_input) & 0xFFFFFFFF) / 1000.0
+
+
 def _dpapi(function: str, data: bytes) -> bytes:
     """CryptProtectData or CryptUnprotectData with the user's own key, without any dialog."""
     source_bytes = ctypes.create_string_buffer(data, len(data))
@@ -268,6 +277,15 @@ class WindowsPlatform:
             more = kernel.Process32NextW(ctypes.c_void_p(handle), ctypes.byref(entry))
         kernel.CloseHandle(ctypes.c_void_p(handle))
         return frozenset(names)
+
+    def idle_seconds(self) -> float | None:
+        """GetLastInputInfo: keyboard and mouse of this session alone."""
+        last = _LastInput(size=ctypes.sizeof(_LastInput))
+        if not _dll("user32").GetLastInputInfo(ctypes.byref(last)):
+            return None
+        ticks = _dll("kernel32").GetTickCount
+        ticks.restype = ctypes.c_uint32
+        return idle_of(int(ticks()), int(last.ticks))
 
     def long_path(self, path: Path) -> Path:
         r"""``\\?\`` form."""

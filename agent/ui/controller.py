@@ -9,9 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from PySide6.QtCore import QObject, QPoint, QSettings, QUrl, Signal
+from PySide6.QtCore import QEvent, QObject, QPoint, QSettings, QTimer, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QDialog, QMessageBox
+from PySide6.QtWidgets import QApplication, QDialog, QMessageBox
 
 from agent.core.commands import (
     AcceptLeftOut,
@@ -25,6 +25,8 @@ from agent.core.commands import (
     Retry,
     SetStandingTarget,
     SignOut,
+    StaySignedIn,
+    Typing,
 )
 from agent.core.errors import AgentError
 from agent.core.snapshot import Card, LogOff, Snapshot
@@ -37,6 +39,7 @@ from agent.ui.target_dialog import TargetDialog
 from agent.ui.texts import action_text
 from agent.ui.theme import Scheme, Theme
 from agent.ui.tray import Tray
+from agent.ui.tray_state import person_left
 from agent.ui.window import MainWindow
 from server_bridge.contract import Target
 
@@ -48,6 +51,10 @@ _PLAIN_COMMANDS: dict[str, Callable[[str], Command]] = {
     "AcceptLeftOut": AcceptLeftOut,
     "FreeSpace": lambda card_id: FreeSpace((card_id,)),
 }
+
+
+_HANDS_ON = frozenset({QEvent.Type.KeyPress, QEvent.Type.InputMethod, QEvent.Type.MouseButtonPress})
+TYPING_MS = 5_000
 
 
 class Controller(QObject):
@@ -83,6 +90,11 @@ class Controller(QObject):
         window = self.window
         window.action.connect(self.act)
         window.accept_left_out.connect(self._accept_left_out)
+        window.stay_signed_in.connect(lambda: self.submit(StaySignedIn()))
+        self._typed = QTimer(self)
+        self._typed.setObjectName("typedLately")
+        self._typed.setSingleShot(True)
+        self._typed.setInterval(TYPING_MS)
         window.look_now.connect(lambda: self.submit(LookNow()))
         window.pause_bar.resume.connect(lambda: self.submit(Resume()))
         window.closed.connect(self._keep_geometry)
@@ -107,11 +119,27 @@ class Controller(QObject):
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """Render a snapshot in window and tray."""
+        left = person_left(self._snapshot, snapshot)
         self._snapshot = snapshot
+        if left:
+            self._clear_away()
         self.window.show_snapshot(snapshot)
         self.tray.show_snapshot(snapshot)
         if isinstance(self.dialog, TargetDialog):
             self.dialog.show_person(snapshot.person)
+
+    def _clear_away(self) -> None:
+        """The last person's question, answer or half-filled form is not for the next one's eyes."""
+        self.window.bar.dismiss()
+        if self.dialog is not None and not isinstance(self.dialog, SignInDialog):
+            self.dialog.reject()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Tell the engine that somebody types into a dialog, every few seconds at most."""
+        if self.dialog is not None and event.type() in _HANDS_ON and not self._typed.isActive():
+            self._typed.start()
+            self._engine.submit(Typing())
+        return super().eventFilter(watched, event)
 
     def _card(self, card_id: str) -> Card | None:
         cards = self._snapshot.cards if self._snapshot else ()
@@ -198,12 +226,18 @@ class Controller(QObject):
             self.dialog.reject()
         self.window.bring_to_front()
         self.dialog = dialog
+        app = QApplication.instance()
+        if app is not None:
+            app.installEventFilter(self)
         dialog.finished.connect(lambda: self._dialog_closed(dialog))
         dialog.open()
 
     def _dialog_closed(self, dialog: QDialog) -> None:
         if self.dialog is dialog:
             self.dialog = None
+            app = QApplication.instance()
+            if app is not None:
+                app.removeEventFilter(self)
         dialog.deleteLater()
 
     # --- person and tray ------------------------------------------------------------------------------

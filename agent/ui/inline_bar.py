@@ -73,6 +73,22 @@ class InlineBar(QFrame):
         self._buttons(question=True)
         self.no.setFocus(Qt.FocusReason.OtherFocusReason)
 
+    def offer(self, title: str, detail: str, label_text: str, then: Callable[[], None]) -> None:
+        """Say what is about to happen, with one button that changes it; empty: nothing can.
+
+        The same words again change nothing, so that a keyboard's focus stays where it is.
+        """
+        if not self.isHidden() and (title, detail) == (self.title.text(), self.detail.text()):
+            return
+        self._fill(title, detail, Tone.NEEDS_YOU)
+        self._shape.show_shape("stay", Tone.NEEDS_YOU, self.tr("Attention"))
+        self._then = then if label_text else None
+        self.yes.setText(label_text.replace("&", "&&"))
+        self.yes.setAccessibleName(label_text)
+        self._buttons(question=True)
+        self.no.hide()
+        self.yes.setVisible(bool(label_text))
+
     def dismiss(self) -> None:
         """Take the bar away without doing anything."""
         self._then = None

@@ -53,6 +53,7 @@ class PersonMenu(QMenu):
             who.setEnabled(False)
             if notice:
                 self.addAction(notice.replace("&", "&&")).setEnabled(False)
+            self.addAction(self.tr("Sign in as somebody else…"), self.sign_in.emit)
             self.addAction(self.tr("Sign out"), self.sign_out.emit)
         self.addSeparator()
         self.addAction(self.tr("Look at the share now"), self.look_now.emit)

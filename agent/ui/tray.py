@@ -16,7 +16,7 @@ from agent.ui.format import shorten
 from agent.ui.notices import BATCH_SECONDS, Batch, Toast, collect, toast
 from agent.ui.pause_menu import PauseMenu
 from agent.ui.ports import DesktopPort
-from agent.ui.tray_state import TrayState, tooltip, tray_state
+from agent.ui.tray_state import TrayState, person_left, tooltip, tray_state
 
 TRY_AGAIN_MS = 5_000
 HELD_BACK_MS = 30_000
@@ -97,6 +97,11 @@ class Tray(QObject):
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """Bring shape, tooltip and menu up to date and collect what is worth a toast."""
+        if person_left(self._snapshot, snapshot):
+            # What was news to the last person is nobody's business now.
+            self._batch, self._toast_card = Batch(), ""
+            self._batch_timer.stop()
+            self._snapshot = None
         self._batch = collect(self._batch, self._snapshot, snapshot)
         self._snapshot = snapshot
         self._update()

@@ -78,3 +78,10 @@ def tooltip(snapshot: Snapshot | None) -> str:
     )
     text = f"{sentence}. {snapshot.log_off.headline}".strip()
     return shorten(text, TOOLTIP_CHARACTERS)
+
+
+def person_left(before: Snapshot | None, after: Snapshot) -> bool:
+    """Whether somebody was signed in who is no more."""
+    if before is None or before.person is None:
+        return False
+    return after.person is None or after.person.username != before.person.username

@@ -9,7 +9,8 @@ from PySide6.QtCore import QByteArray, QCoreApplication, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QHideEvent, QKeySequence, QShortcut, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
-from agent.core.snapshot import Snapshot
+from agent.core.snapshot import SignOutWhy, Snapshot
+from agent.ui import format as fmt
 from agent.ui.card_list import CardList
 from agent.ui.detail import DetailPane
 from agent.ui.footer import Footer
@@ -33,6 +34,7 @@ class MainWindow(QWidget):
     accept_left_out = Signal(str, str)
     """Card id, note."""
     look_now = Signal()
+    stay_signed_in = Signal()
     closed = Signal()
 
     def __init__(self, targets: TargetsPort) -> None:
@@ -56,6 +58,9 @@ class MainWindow(QWidget):
         self.notice = InlineBar(closable=False)
         self.notice.setObjectName("standingNotice")
         self.bar = InlineBar()
+        self.sign_out = InlineBar(closable=False)
+        self.sign_out.setObjectName("signOutWarning")
+        column.addWidget(self.sign_out)
         column.addWidget(self.notice)
         column.addWidget(self.bar)
         self.splitter = QSplitter(Qt.Orientation.Horizontal)
@@ -111,6 +116,7 @@ class MainWindow(QWidget):
         self.header.show_snapshot(snapshot, now)
         self.footer.show_snapshot(snapshot, now)
         self.pause_bar.show_snapshot(snapshot, now)
+        self._show_sign_out(snapshot)
         self._show_notice(snapshot)
         # Once per snapshot: it is a read of the outbox.
         self._recents = tuple(self._targets.recents())
@@ -136,8 +142,21 @@ class MainWindow(QWidget):
         card = self.list.cards.card(card_id) if card_id else None
         self.detail.show_card(card, self._recents[0] if self._recents else None, self._clock())
 
+    def _show_sign_out(self, snapshot: Snapshot) -> None:
+        due = snapshot.sign_out
+        if due is None:
+            self.sign_out.dismiss()
+            return
+        at = fmt.clock(due.at, now=self._clock())
+        self.sign_out.offer(
+            _tr("window", "You will be signed out at {time}").format(time=at),
+            f"{why_signed_out(due.why)} {_tr('window', 'What you have ordered goes on by itself.')}",
+            _tr("window", "Stay signed in") if due.may_stay else "",
+            self.stay_signed_in.emit,
+        )
+
     def _show_notice(self, snapshot: Snapshot) -> None:
-        reason = standing_problem(snapshot)
+        reason = standing_problem(snapshot) or snapshot.signed_out
         if reason is None:
             self.notice.dismiss()
             return
@@ -171,6 +190,15 @@ class MainWindow(QWidget):
             return
         event.ignore()
         self.showMinimized()
+
+
+def why_signed_out(why: SignOutWhy) -> str:
+    """Return why a sign-in is about to end, as a sentence."""
+    return {
+        SignOutWhy.IDLE: _tr("window", "Nobody has used this workstation for a while."),
+        SignOutWhy.END_OF_DAY: _tr("window", "It is the end of the day here; you can stay an hour longer."),
+        SignOutWhy.EXPIRED: _tr("window", "A sign-in lasts for a limited time. Sign in again to go on."),
+    }[why]
 
 
 def standing_problem(snapshot: Snapshot) -> Reason | None:

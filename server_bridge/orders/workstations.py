@@ -222,6 +222,7 @@ def answer(site: SiteConfig, row: Workstation) -> WorkstationAnswer:
         name=row.name,
         status=WorkstationStatus(row.status),
         shares=tuple(shares),
+        session_policy=site.session_policy.of(row.name),
         site_name=site.name,
         contact=site.contact,
         webclient_url=site.omero.webclient_url,

@@ -60,6 +60,7 @@ class BridgeStub:
 
     shares: list[Json] = field(default_factory=list)
     approved: bool = True
+    session_policy: Json = field(default_factory=dict)
     persons: dict[str, str] = field(default_factory=lambda: {"alice": "secret-of-alice", "bob": "bobs-word"})
     refuse: Callable[[Seen], Refusal | None] = lambda _seen: None
     seen: list[Seen] = field(default_factory=list)
@@ -274,7 +275,13 @@ class BridgeStub:
     def _workstation(self) -> Json:
         status = "approved" if self.approved else "pending"
         shares = self.shares if self.approved else []
-        return {"id": "ws-1", "name": "Confocal SP8", "status": status, "shares": shares}
+        return {
+            "id": "ws-1",
+            "name": "Confocal SP8",
+            "status": status,
+            "shares": shares,
+            "session_policy": self.session_policy,
+        }
 
     def _targets(self, kind: str, seen: Seen) -> Json:
         if kind == "tags":

@@ -47,12 +47,16 @@ class OwnPlatform(PosixPlatform):
         super().__init__(top / "machine", top / "user")
         self.own_vault = vault or MemoryVault("")
         self.programs: frozenset[str] | None = frozenset()
+        self.idle: float | None = None
 
     def vault(self) -> Vault:
         return self.own_vault
 
     def running_programs(self) -> frozenset[str] | None:
         return self.programs
+
+    def idle_seconds(self) -> float | None:
+        return self.idle
 
     def lower_priority(self) -> None:
         """The test process keeps its priority."""

@@ -43,6 +43,7 @@ def changed(tmp_path: Path, old: str, new: str) -> Path:
         ('kind = "ssh"', 'kind = "ftp"', "source"),
         ('name = "Microscopy platform"', "", "name"),
         ("port = 8450", 'port = "many"', "http.port"),
+        ('end_of_day = "20:00"', 'end_of_day = "8 pm"', "end_of_day"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(tmp_path: Path, old: str, new: str, named: str) -> None:

@@ -36,6 +36,17 @@ def test_windows_long_paths(path: str, long: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("now", "at_input", "seconds"), [(5_000, 2_000, 3.0), (1_000, 0xFFFFFFFF - 999, 2.0), (7, 7, 0.0)]
+)
+def test_idle_time_survives_the_end_of_windows_counter(now: int, at_input: int, seconds: float) -> None:
+    assert windows.idle_of(now, at_input) == seconds
+
+
+def test_a_system_that_does_not_tell_idle_time_says_so(tmp_path: Path) -> None:
+    assert PosixPlatform(tmp_path, tmp_path).idle_seconds() is None
+
+
+@pytest.mark.parametrize(
     ("run", "approved", "state"),
     [
         (None, None, Autostart.OFF),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -22,9 +23,11 @@ from agent.core.commands import (
     Retry,
     SetStandingTarget,
     SignOut,
+    StaySignedIn,
+    Typing,
 )
 from agent.core.errors import AgentError
-from agent.core.snapshot import CardGroup, CardState, Snapshot, Station
+from agent.core.snapshot import CardGroup, CardState, SignOutDue, SignOutWhy, Snapshot, Station
 from agent.ui.card_text import OPEN_IN_OMERO, SAME_TARGET, SIGN_IN
 from agent.ui.controller import Controller
 from agent.ui.sign_in_dialog import SignInDialog
@@ -32,7 +35,7 @@ from agent.ui.target_dialog import TargetDialog
 from agent.ui.texts import state_shape, state_word
 from agent.ui.theme import Scheme, Theme
 from agent.ui.tray_state import TrayState
-from server_bridge.contract import Reason
+from server_bridge.contract import Person, Reason
 from tests.agent.ui import samples
 from tests.agent.ui.fakes import RecordingEngine, failed
 
@@ -480,3 +483,69 @@ def test_closing_the_window_only_hides_it(qtbot: QtBot, controller: Controller) 
     assert not controller.window.isVisible()
     controller.tray.open_window.emit()
     assert controller.window.isVisible()
+
+
+# --- a shared screen ----------------------------------------------------------------------------------
+
+
+def due_soon(why: SignOutWhy) -> Snapshot:
+    return replace(samples.AFTERNOON, sign_out=SignOutDue(samples.NOW + timedelta(seconds=50), why))
+
+
+@pytest.mark.parametrize("why", list(SignOutWhy))
+def test_a_sign_out_is_told_before_with_the_way_to_stay(
+    qtbot: QtBot, controller: Controller, engine: RecordingEngine, why: SignOutWhy
+) -> None:
+    bar = controller.window.sign_out
+    assert not bar.isVisible()
+    controller.show_snapshot(due_soon(why))
+    assert bar.isVisible() and bar.title.text() == "You will be signed out at 13:52"
+    assert bar.yes.isVisible() == (why is not SignOutWhy.EXPIRED) and not bar.no.isVisible()
+    if why is not SignOutWhy.EXPIRED:
+        assert bar.yes.text() == "Stay signed in"
+        qtbot.mouseClick(bar.yes, Qt.MouseButton.LeftButton)
+        assert engine.commands == [StaySignedIn()]
+    controller.show_snapshot(samples.AFTERNOON)
+    assert not bar.isVisible()
+
+
+def test_a_new_second_of_the_same_warning_does_not_take_the_focus_away(controller: Controller) -> None:
+    controller.show_snapshot(due_soon(SignOutWhy.END_OF_DAY))
+    controller.window.activateWindow()
+    controller.window.sign_out.yes.setFocus()
+    controller.show_snapshot(due_soon(SignOutWhy.END_OF_DAY))
+    assert controller.window.focusWidget() is controller.window.sign_out.yes
+
+
+def test_who_comes_next_reads_that_somebody_was_signed_out(controller: Controller) -> None:
+    reason = Reason(code="signed_out", title="The last person was signed out", remedy="Sign in to go on.")
+    controller.show_snapshot(replace(samples.NOBODY, signed_out=reason))
+    assert controller.window.notice.title.text() == reason.title
+
+
+def test_a_half_filled_form_and_an_answer_go_with_the_person(controller: Controller) -> None:
+    controller.choose_target(samples.PLATE_4)
+    controller.window.bar.show_reason(Reason(code="x", title="Alice's screen-12 was refused"))
+    controller.show_snapshot(replace(samples.AFTERNOON, person=Person(username="bob"), cards=()))
+    assert controller.dialog is None and not controller.window.bar.isVisible()
+
+
+def test_a_form_that_opens_with_the_sign_in_stays(controller: Controller) -> None:
+    controller.show_snapshot(samples.NOBODY)
+    controller._open_target_dialog(samples.PLATE_4, None)
+    controller.show_snapshot(samples.AFTERNOON)
+    assert isinstance(controller.dialog, TargetDialog)
+
+
+def test_typing_in_a_dialog_is_told_now_and_then(
+    qtbot: QtBot, controller: Controller, engine: RecordingEngine
+) -> None:
+    controller.sign_in()
+    dialog = controller.dialog
+    assert isinstance(dialog, SignInDialog)
+    qtbot.keyClicks(dialog.username, "alice")
+    assert engine.commands == [Typing()], "once in a few seconds, not at every key"
+    dialog.reject()
+    controller._typed.stop()
+    qtbot.keyClicks(controller.window.list, "x")
+    assert engine.commands == [Typing()]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server_bridge.contract import Workstation, WorkstationStatus
+from server_bridge.contract import SessionPolicy, Workstation, WorkstationStatus
 from server_bridge.errors import BadRequest
 from server_bridge.orders import workstations
 from server_bridge.orders.models import Workstation as Row
@@ -30,6 +30,15 @@ def test_an_approved_workstation_is_told_its_shares_and_rules(bridge: Bridge) ->
     assert (share.id, share.root, share.marker) == ("conf", "scope1/data", ".omero-ferry-share")
     assert "Thumbs.db" in share.ignore_patterns
     assert answer.contact == "the platform staff"
+
+
+def test_a_workstation_is_told_when_forgotten_sign_ins_end(tmp_path: Path) -> None:
+    own = {"workstations": {"scope-1": {"idle_minutes": 10}}}
+    site = make_site(tmp_path, session_policy={"idle_minutes": 30, "end_of_day": "19:00", **own})
+    row = Row(id="w", name="scope-1", status="approved", roots={"conf": "."})
+    assert workstations.answer(site, row).session_policy == SessionPolicy(idle_minutes=10, end_of_day="19:00")
+    row.name = "scope-2"
+    assert workstations.answer(site, row).session_policy == SessionPolicy(idle_minutes=30, end_of_day="19:00")
 
 
 def test_a_workstation_gets_its_own_rule_where_the_site_has_one(tmp_path: Path) -> None:
