@@ -15,13 +15,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from PySide6.QtCore import QEventLoop, QPoint, QRect, QSettings, Qt, QTimer
 from PySide6.QtGui import QColor, QPainter, QPixmap
 from PySide6.QtWidgets import QApplication, QDialog, QSystemTrayIcon, QWidget
 
-from agent.core.snapshot import CardState
+from agent.core.snapshot import CardState, SignOutDue, SignOutWhy
 from agent.ui import icons
 from agent.ui.application import make_qt_application
 from agent.ui.controller import Controller
@@ -132,6 +133,9 @@ def _one_scheme(camera: Photographer, controller: Controller, name: str) -> None
     controller.show_snapshot(samples.TROUBLE)
     window.choose("left-out")
     camera.take(f"needs-you-{name}", window)
+    due = SignOutDue(samples.NOW + timedelta(seconds=50), SignOutWhy.END_OF_DAY)
+    controller.show_snapshot(replace(samples.AFTERNOON, sign_out=due))
+    camera.take(f"sign-out-{name}", window)
     controller.show_snapshot(samples.ALL_SAFE)
     window.choose("embryo-1")
     camera.take(f"log-off-{name}", window)

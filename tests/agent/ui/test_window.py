@@ -549,3 +549,11 @@ def test_typing_in_a_dialog_is_told_now_and_then(
     controller._typed.stop()
     qtbot.keyClicks(controller.window.list, "x")
     assert engine.commands == [Typing()]
+
+
+def test_news_of_one_person_is_no_toast_for_the_next(controller: Controller) -> None:
+    news = replace(samples.PLATE_4, id="plate-5", title="plate-5")
+    controller.show_snapshot(replace(samples.AFTERNOON, cards=(*samples.AFTERNOON.cards, news)))
+    assert not controller.tray._batch.is_empty
+    controller.show_snapshot(replace(samples.AFTERNOON, person=Person(username="bob"), cards=()))
+    assert controller.tray.tell() is None
