@@ -76,7 +76,7 @@ class SignedIn:
     def __init__(self, clock: FakeClock) -> None:
         later = clock.now() + timedelta(hours=1)
         grant = SubmissionGrant(session_id="s", key="00" * 32, expires_at=later)
-        self._session = Session("token", later, Person(username="alice"), grant)
+        self._session = Session("token", later, Person(username="alice"), grant, clock.now())
 
     def current(self) -> Session:
         return self._session
