@@ -51,4 +51,6 @@ def forget(session: Session, name: str) -> bool:
     if found is None:
         return False
     session.delete(found)
+    # Otherwise one that is remembered anew in this transaction would be dropped together with it.
+    session.flush()
     return True

@@ -26,6 +26,9 @@ from tests.bridge.rsyncd import LoopbackSshd, RsyncDaemon, wait_until
 
 MIB = 1 << 20
 FULL, FLOOR = 30.0 * MIB, 4.0 * MIB
+AT_MOST = 2 * FLOOR
+"""What a starved machine lets through in one slice is owed afterwards, which a few seconds may not show.
+Without a pace these pulls go a hundred times as fast."""
 SIZE = 120 * MIB
 MEASURED_SECONDS = 6.0
 
@@ -120,7 +123,7 @@ def test_a_lease_that_comes_slows_a_running_pull_to_the_floor_and_sets_it_free_w
     running.wait_for(12 * MIB)
     pace.rate = FLOOR
     settled(running)
-    assert 0 < running.rate() <= FLOOR * 1.3
+    assert 0 < running.rate() <= AT_MOST
     pace.rate = None
     outcome = running.result()
     assert outcome.verdict.is_done
@@ -144,7 +147,7 @@ def test_every_kind_of_source_is_held(
     running = Running(source, wanted_in(source, FOLDER, runner), staging, pace)
     running.wait_for(2 * MIB)
     settled(running)
-    assert 0 < running.rate() <= FLOOR * 1.3
+    assert 0 < running.rate() <= AT_MOST
     pace.rate = None
     outcome = running.result()
     assert outcome.verdict.is_done
@@ -161,7 +164,7 @@ def test_several_processes_share_the_rate(
     running = Running(source, wanted_in(source, FOLDER, runner), staging, pace, shards=4)
     running.wait_for(2 * MIB)
     settled(running)
-    assert 0 < running.rate() <= FLOOR * 1.3
+    assert 0 < running.rate() <= AT_MOST
     pace.rate = None
     outcome = running.result()
     assert outcome.verdict.is_done
