@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from server_bridge.sandbox.seed import USERS
+from tests.loopback.processes import freeze
 
 ROOT = Path(__file__).parents[2]
 PASSWORDS = {user.name: user.password for user in USERS}
@@ -101,7 +102,7 @@ class RunningSandbox:
     def sigstop(self) -> None:
         """Freeze it: connections stay open and nothing answers."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        freeze(self.process.pid)
 
     def sigcont(self) -> None:
         assert self.process is not None

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from server_bridge.mover.sources import DaemonSource, SshSource
+from tests.loopback.processes import freeze
 
 REFUSED = (
     "delete* remove-source-files remove-sent-files write-devices copy-devices copy-links copy-unsafe-links "
@@ -103,7 +104,9 @@ class _Server:
 
     def sigstop(self) -> None:
         """Freeze the server and everybody it serves: connections stay open and silent."""
-        self._signal(self.family(), signal.SIGSTOP)
+        for pid in self.family():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                freeze(pid)
 
     def sigcont(self) -> None:
         self._signal(self.family(), signal.SIGCONT)

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.faults.armed import Book
-from tests.loopback.processes import SiteError, healthy, python_module
+from tests.loopback.processes import SiteError, freeze, healthy, python_module
 from tests.loopback.site import MARKER, PROJECT, LoopbackSite
 
 START_SECONDS = 120.0
@@ -238,7 +238,7 @@ class FaultySite(LoopbackSite):
         stopped = self.senders()
         for pid in stopped:
             with _gone_is_fine():
-                os.kill(pid, signal.SIGSTOP)
+                freeze(pid)
         try:
             yield
         finally:
@@ -308,7 +308,7 @@ class FaultySite(LoopbackSite):
     def omero_stopped(self) -> Iterator[None]:
         """SIGSTOP until the block ends."""
         sandbox = self.program("sandbox")
-        sandbox.signal(signal.SIGSTOP)
+        freeze(sandbox.pid)
         try:
             yield
         finally:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.plain_client import PlainClient
 from tests.faults.story import Story, eventually
+from tests.loopback.processes import freeze
 from tests.loopback.site import LoopbackSite
 
 CALLS = "call_timeout_seconds = 10"
@@ -40,7 +41,7 @@ def test_an_order_outlives_an_omero_that_hangs_and_then_is_down(story: Story) ->
     path = story.stack("alice/down.ome.tif")
     order = story.order(path, seal=False)
     sandbox = story.site.program("sandbox")
-    sandbox.signal(signal.SIGSTOP)
+    freeze(sandbox.pid)
     try:
         story.client.seal(order, story.site.buffer, path)
         story.told(order, "omero_hung", stage="verifying", condition="waiting")
@@ -66,7 +67,7 @@ def test_a_hung_omero_that_comes_back_goes_on_where_it_was(story: Story) -> None
     order = story.order(path)
     story.client.wait_for_stage(order, "importing")
     sandbox = story.site.program("sandbox")
-    sandbox.signal(signal.SIGSTOP)
+    freeze(sandbox.pid)
     try:
         story.told(order, "omero_hung", stage="importing", condition="waiting")
         story.refused("POST", "/v1/session", 503, "omero_hung", json={"username": "bob", "password": "b"})

@@ -41,6 +41,31 @@ def healthy(url: str) -> bool:
         return False
 
 
+def freeze(pid: int, seconds: float = 10.0) -> None:
+    """SIGSTOP, and return once no thread of the process runs any more.
+
+    The signal alone is a request: until the thread that takes it is scheduled, the others go on and answer.
+
+    Raises:
+        ProcessLookupError: where it ended before.
+        SiteError: where a thread still runs after ``seconds``.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + seconds
+    while any(_runs(task) for task in Path(f"/proc/{pid}/task").glob("*")):
+        if time.monotonic() > deadline:
+            raise SiteError(f"process {pid} was told to stop and runs on")
+        time.sleep(0.005)
+
+
+def _runs(task: Path) -> bool:
+    """Whether a thread is neither stopped (T, t) nor dead (Z, X)."""
+    try:
+        return (task / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] not in "TtZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class Program:
     """One long-running command with its output in a log file, in a process group of its own."""
 

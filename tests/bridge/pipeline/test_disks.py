@@ -23,6 +23,7 @@ from tests.bridge.pipeline.test_network import PATIENCE, SIDE, SLOW, big
 from tests.bridge.pipeline.world import World, age
 from tests.bridge.rsyncd import wait_until
 from tests.bridge.sandbox.conftest import write_tiff
+from tests.loopback.processes import freeze
 
 pytestmark = [
     pytest.mark.slow,
@@ -85,11 +86,6 @@ def wait_staged(place: Namespace, world: World, order_id: str, path: str) -> Non
     assert world.files(order_id)[path].sha1
 
 
-def signal_all(pids: list[int], number: int) -> None:
-    for pid in pids:
-        os.kill(pid, number)
-
-
 def test_a_disk_without_room_is_waited_for_and_says_how_much_is_missing(
     world: World, place: Namespace
 ) -> None:
@@ -121,13 +117,15 @@ def test_two_orders_never_start_on_the_same_room(world: World, place: Namespace)
     in_the_middle(place, world, one)
     # The first stands still in the middle for as long as it takes the second to ask.
     serving = world.rsyncd.transfers()
-    signal_all(serving, signal.SIGSTOP)
+    for pid in serving:
+        freeze(pid)
     try:
         two = world.order(second)
         order = world.wait_reason(two, "staging_full")
         assert world.look(one).condition == Condition.RUNNING
     finally:
-        signal_all(serving, signal.SIGCONT)
+        for pid in serving:
+            os.kill(pid, signal.SIGCONT)
     assert order.reason is not None
     assert "for pulls that run already" in order.reason["detail"], order.reason
     wait_staged(place, world, one, first)
