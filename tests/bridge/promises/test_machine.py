@@ -198,6 +198,19 @@ class Site(Hands):
             self.world.server_goes_on()
             self.work(order_id, 0, None)
 
+    @precondition(lambda self: self.orders)
+    @rule(number=which, goes=st.lists(st.sampled_from(OUTCOMES), min_size=1, max_size=3))
+    def imports_go(self, number: int, goes: list[str]) -> None:
+        """Only OMERO and the importer fail: attempts, one after the other, meet what the last import left."""
+        order_id = self.pick(number)
+        self.world.away = False
+        self.world.outcomes = list(goes)
+        for _ in range(4):
+            if not self.make_workable(order_id):
+                break
+            self.work(order_id, 0, None)
+        self.world.outcomes = []
+
     @rule()
     def bridge_starts(self) -> None:
         """What was running when the last bridge died is queued again."""
