@@ -41,6 +41,7 @@ from server_bridge.omero.importer_output import (
     parse_groups,
     parse_log_line,
     parse_result_yaml,
+    parse_unread,
     reports_refusal,
 )
 from server_bridge.omero.targets import ResolvedTarget
@@ -145,11 +146,16 @@ def scan_units(
     lock: Any = None,
     lock_path: Path | None = None,
     output_path: Path | None = None,
+    unread: dict[str, str] | None = None,
 ) -> list[ScannedUnit]:
     """How the files of a staged acquisition (a folder or one file) group into import units.
 
     Files that no unit takes are in none; an empty list means that no reader takes anything. Needs no OMERO
     server. Files whose names begin with a dot are never looked at.
+
+    Args:
+        unread: takes the files at which a reader failed, with what it said: they are in no unit either, and
+            may be in one at the next look.
 
     Raises:
         NeedsAttention: ``scan_failed``, ``unit_leaves_acquisition`` where a file's metadata names files
@@ -157,13 +163,20 @@ def scan_units(
         StepFailed: ``import_stopped``, ``import_stalled``; what the runner raises (lock, missing program).
     """
     with _Workplace(config, {}, output_path) as place:
+
+        def stderr_line(line: bytes) -> None:
+            place.note(line)
+            if unread is not None and (said := parse_unread(_text(line))) is not None:
+                path, why = _file_and_why(said)
+                unread[path] = clean(why)
+
         done = runner.run(
             scan_command(config, staged_root, depth=_depth(staged_root)),
             env=place.environment,
             cwd=place.folder,
             lock=lock,
             lock_path=lock_path,
-            on_stderr_line=place.note,
+            on_stderr_line=stderr_line,
             stall_seconds=config.import_stall_seconds,
             stop_event=stop_event,
             stdout_limit_bytes=_SCAN_OUTPUT_BYTES,
@@ -184,6 +197,17 @@ def scan_units(
         )
     _require_confined(units, staged_root)
     return units
+
+
+def _file_and_why(said: str) -> tuple[str, str]:
+    """Take ``/path: why`` apart at the colon before which there is a file; nothing is there: at the first."""
+    end = len(said)
+    while end > 0:
+        if os.path.lexists(said[:end]):
+            return said[:end], said[end:].removeprefix(": ")
+        end = said.rfind(": ", 0, end)
+    path, _colon, why = said.partition(": ")
+    return path, why
 
 
 def run_import(

@@ -26,6 +26,7 @@ _NAMED = re.compile(
     r"\b(?:FILE_UPLOAD_STARTED|FILE_UPLOAD_COMPLETE|FILE_EXCEPTION|INTERNAL_EXCEPTION|UNREADABLE_FILE|"
     r"MISSING_LIBRARY): (?P<path>/.*)$|\bIMPORT_DONE Imported file: (?P<done>/.*)$"
 )
+_UNREAD = re.compile(r"\b(?:FILE_EXCEPTION|UNREADABLE_FILE|MISSING_LIBRARY): (?P<rest>/.*)$")
 _GIVEN_UP = re.compile(r" - (?:Continuing after error|Exiting on error)\s*$")
 _REFUSED = re.compile(
     r"\bERROR\b\s+\S+\s+-\s+INTERNAL_EXCEPTION:|^(?!.*\bINFO\b).*\bFailure response on import!|"
@@ -148,6 +149,15 @@ def parse_error(line: str) -> str | None:
     """The text of a line that reports an error."""
     found = _ERROR.search(line) or _SERVER_ERROR.search(line)
     return found["text"].strip() if found else None
+
+
+def parse_unread(line: str) -> str | None:
+    """What a line of a scan says of a file that a reader failed at: its path, then perhaps ``: `` and why.
+
+    Not of a file that no reader takes: Bio-Formats says nothing of those. A name may hold ``: `` itself.
+    """
+    found = _UNREAD.search(line)
+    return found["rest"].rstrip() if found else None
 
 
 def reports_refusal(line: str) -> bool:

@@ -206,7 +206,7 @@ class BigOrder:
 
     def _units(self) -> None:
         known = {self.path(number) for number in range(self._count)}
-        units.persist(self.attempt(), self._scanned(), known)
+        units.persist(self.attempt(), self._scanned(), known, {})
 
     def _import(self) -> None:
         """What the importer and OMERO do, not measured."""

@@ -6,6 +6,8 @@ what the order imports, whatever a later scan would say: between two attempts no
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import bindparam, insert, update
@@ -23,13 +25,18 @@ from server_bridge.processes.run_lock import RunLock
 
 DELETED_RULE = "deleted in OMERO"
 """The ``rule`` of a file whose fileset was deleted in OMERO while others of its order stay."""
+UNREAD_RULE = "failed: "
+"""How the ``rule`` of a file begins that no unit takes because a reader failed at it; then what it said."""
+
+log = logging.getLogger(__name__)
 
 
 def ensure_units(attempt: Attempt, lock: RunLock) -> list[ImportUnit]:
     """The units of the order, scanning if there are none yet.
 
     Raises:
-        NeedsAttention: ``nothing_importable`` where no reader takes any file; what the scan raises.
+        NeedsAttention: ``nothing_importable`` where no reader takes any file, ``files_unread`` where a reader
+            took some and failed; what the scan raises.
         StaleAttempt: where the order moved on.
     """
     known = attempt.context.store.units(attempt.order_id)
@@ -37,18 +44,20 @@ def ensure_units(attempt: Attempt, lock: RunLock) -> list[ImportUnit]:
         return known
     files = attempt.context.store.files(attempt.order_id)
     attempt.reporter.report("scan", last=True)
-    places = attempt.places
-    try:
-        scanned = scan_units(
-            attempt.context.site.omero,
-            places.acquisition(attempt.order.path, is_group=bool(attempt.order.members)),
-            attempt.runner,
-            stop_event=attempt.stop,
-            lock=lock,
-            output_path=places.output(attempt.number, "scan"),
+    scanned, unread = _scan(attempt, lock)
+    if unread:
+        # Units are for ever: a disk that did not answer once must not leave a file outside of them.
+        log.info("order %s: the scan failed at %d files; it is made again", attempt.order_id, len(unread))
+        scanned, unread = _scan(attempt, lock)
+    if not scanned and unread:
+        path, said = next(iter(unread.items()))
+        raise NeedsAttention(
+            f"Bio-Formats failed at {len(unread)} of {len(files)} files: {shown(path)!r}: {said or 'no word'}",
+            code="files_unread",
+            title="OMERO failed to read these files",
+            remedy="Open them on the workstation: they may be incomplete or damaged. If they are fine, "
+            "retry; the order's log holds what the importer said.",
         )
-    finally:
-        attempt.check()
     if not scanned:
         raise NeedsAttention(
             f"Bio-Formats recognises none of the {len(files)} files.",
@@ -57,12 +66,37 @@ def ensure_units(attempt: Attempt, lock: RunLock) -> list[ImportUnit]:
             remedy="Cancel the order. If the format should work, ask the platform staff: the order's log "
             "holds what the importer said.",
         )
-    persist(attempt, scanned, {file.path for file in files})
+    persist(attempt, scanned, {file.path for file in files}, unread)
     return attempt.context.store.units(attempt.order_id)
 
 
-def persist(attempt: Attempt, scanned: list[ScannedUnit], known: set[str]) -> None:
+def _scan(attempt: Attempt, lock: RunLock) -> tuple[list[ScannedUnit], dict[str, str]]:
+    """The units, and the files at which a reader failed: relative path → what it said."""
+    places = attempt.places
+    unread: dict[str, str] = {}
+    try:
+        scanned = scan_units(
+            attempt.context.site.omero,
+            places.acquisition(attempt.order.path, is_group=bool(attempt.order.members)),
+            attempt.runner,
+            stop_event=attempt.stop,
+            lock=lock,
+            output_path=places.output(attempt.number, "scan"),
+            unread=unread,
+        )
+    finally:
+        attempt.check()
+    return scanned, {
+        path: said for staged, said in unread.items() if (path := places.relative(staged)) is not None
+    }
+
+
+def persist(attempt: Attempt, scanned: list[ScannedUnit], known: set[str], unread: Mapping[str, str]) -> None:
     """Write the files' units, the rules of the files that no unit takes, and, last, the units.
+
+    Args:
+        known: all files of the order.
+        unread: those of them at which a reader failed, and what it said, for whoever is asked about them.
 
     Raises:
         NeedsAttention: ``unit_unlisted`` where a unit takes a file that the manifest does not name.
@@ -121,6 +155,11 @@ def persist(attempt: Attempt, scanned: list[ScannedUnit], known: set[str]) -> No
             for path, (status, rule) in covered.items()
         ],
     )
+    file_rows.write(
+        attempt.write,
+        {"rule": bindparam("said")},
+        [{"key": path, "said": f"{UNREAD_RULE}{unread[path]}"[:255]} for path in asked if path in unread],
+    )
     # The units come last and at once: they are what says that the order was scanned.
     with attempt.write() as (session, order):
         session.execute(insert(ImportUnit), rows)
@@ -162,8 +201,10 @@ def require_all_covered(attempt: Attempt) -> None:
             remedy="Accept that they stay outside OMERO: their copy on the buffer may then go with the rest. "
             "Or ask staff to bring them back out of quarantine.",
         )
+    unread = next((file for file in files if file.rule.startswith(UNREAD_RULE)), None)
+    said = f" At {shown(unread.path)!r} it {unread.rule}." if unread else ""
     raise NeedsAttention(
-        f"OMERO takes no image from {named}{more}.",
+        f"OMERO takes no image from {named}{more}.{said}",
         code="left_out",
         title=f"{len(asked)} files would stay outside OMERO",
         remedy="Look at them and accept that they stay outside OMERO, or ask the platform staff.",

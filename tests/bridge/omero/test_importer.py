@@ -84,6 +84,17 @@ def test_nothing_to_import_is_an_empty_list(config: OmeroConfig, staging: Path) 
     assert scan_units(config, staging, RUNNER) == []
 
 
+def test_a_file_that_a_reader_fails_at_is_named_with_what_it_said(
+    sandbox: RunningSandbox, config: OmeroConfig, staging: Path
+) -> None:
+    whole, bad = write_tiff(staging / "whole.tif"), write_tiff(staging / "a: b.tif")
+    (staging / "notes.txt").write_text("no reader takes it, which is no failure")
+    set_fault(sandbox.data, "scan", "fail", match=bad.name)
+    unread: dict[str, str] = {}
+    assert [unit.main for unit in scan_units(config, staging, RUNNER, unread=unread)] == [str(whole)]
+    assert unread == {str(bad): "sandbox fault at scan"}
+
+
 def stand_in(tmp_path: Path, output: str, code: int = 0) -> str:
     """A program that answers a scan with this output."""
     answer = tmp_path / "answer"

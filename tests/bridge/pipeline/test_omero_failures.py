@@ -64,6 +64,51 @@ def give(world: World, order_id: str, kind: CommandKind, target: Target | None =
     commands.give(world.context.store, uuid.UUID(order_id), request, caller, utcnow())
 
 
+# --- the look at what belongs together ------------------------------------------------------------------
+
+
+def test_a_reader_that_fails_once_leaves_no_file_out(own_world: World) -> None:
+    world = own_world
+    paths = {"alice/run/a.tif", "alice/run/b.tif"}
+    for path in paths:
+        write_tiff(world.buffer / path)
+    age(world.buffer / "alice")
+    order_id = world.order("alice/run")
+    world.fault("scan", "fail", match="a.tif")
+    with world.running():
+        world.wait_proven(order_id, 180)
+    assert struck(world, "scan")
+    world.require_once(order_id, paths)
+
+
+def test_a_file_that_a_reader_fails_at_is_asked_about_with_what_it_said(own_world: World) -> None:
+    world = own_world
+    for name in ("a.tif", "b.tif"):
+        write_tiff(world.buffer / "alice" / "run" / name)
+    age(world.buffer / "alice")
+    order_id = world.order("alice/run")
+    world.fault("scan", "fail", count=2, match="a.tif")
+    with world.running():
+        order = told(world, order_id, "left_out", Stage.PROVING, Condition.ATTENTION)
+        detail = (order.reason or {})["detail"]
+        assert "'alice/run/a.tif'" in detail and "sandbox fault at scan" in detail
+        give(world, order_id, CommandKind.ACCEPT_LEFT_OUT)
+        world.wait_proven(order_id, 180)
+    world.require_once(order_id, {"alice/run/b.tif"})
+
+
+def test_an_acquisition_that_no_reader_gets_through_says_so_and_can_be_tried_again(own_world: World) -> None:
+    world = own_world
+    order_id = one_image(world)
+    world.fault("scan", "fail", count=2)
+    with world.running():
+        order = told(world, order_id, "files_unread", Stage.IMPORTING, Condition.ATTENTION)
+        assert "sandbox fault at scan" in (order.reason or {})["detail"]
+        give(world, order_id, CommandKind.RETRY)
+        world.wait_proven(order_id, 180)
+    world.require_once(order_id, {ONE})
+
+
 # --- the five steps of an import in the server ----------------------------------------------------------
 
 
