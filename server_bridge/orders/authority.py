@@ -28,6 +28,8 @@ from server_bridge.errors import FerryError, Forbidden
 from server_bridge.mover import paths
 from server_bridge.orders.sessions import Presence
 
+LONGEST_NAME = 255
+"""Characters of an account's name in OMERO."""
 CLOCK_SLACK = timedelta(seconds=60)
 """How far a workstation's clock may be off. It only helps where nobody else was signed in at that moment."""
 
@@ -89,7 +91,8 @@ def folder_person(path: str, root: str, person_folder: str) -> str:
         if found is None:
             return ""
         user = found[1]
-    return user
+    # No account of OMERO has a longer name (its column holds 255 characters): that folder is nobody's.
+    return user if len(user) <= LONGEST_NAME else ""
 
 
 def folder_of(username: str, root: str, person_folder: str) -> str:

@@ -7,11 +7,16 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tests.databases import on_postgresql
 from tests.e2e.plain_client import listing
 from tests.faults.story import Story
 from tests.loopback.site import SHARE, LoopbackSite
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(on_postgresql(), reason="a backup of PostgreSQL is made with pg_dump"),
+]
 SECONDS = 300.0
 
 

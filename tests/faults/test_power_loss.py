@@ -17,13 +17,18 @@ from pathlib import Path
 import pytest
 
 from tests.checker.disk import sha1_of
+from tests.databases import on_postgresql
 from tests.faults.faulty_site import within
 from tests.faults.story import Story
 from tests.faults.syscalls import Call, Trace, read_calls, traced
 from tests.loopback.processes import healthy, python_module
 from tests.loopback.site import PROJECT, SHARE, LoopbackSite
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(on_postgresql(), reason="PostgreSQL's own processes write the orders to the disk"),
+]
 ANSWERED = ("HTTP/1.1 200", "HTTP/1.1 201")
 FREED = "files were deleted on the buffer"
 
