@@ -51,8 +51,9 @@ def ensure_units(attempt: Attempt, lock: RunLock) -> list[ImportUnit]:
         scanned, unread = _scan(attempt, lock)
     if not scanned and unread:
         path, said = next(iter(unread.items()))
+        said = said or "no word"
         raise NeedsAttention(
-            f"Bio-Formats failed at {len(unread)} of {len(files)} files: {shown(path)!r}: {said or 'no word'}",
+            f"Bio-Formats failed at {len(unread)} of {len(files)} files: {shown(path)!r}: {said}",
             code="files_unread",
             title="OMERO failed to read these files",
             remedy="Open them on the workstation: they may be incomplete or damaged. If they are fine, "

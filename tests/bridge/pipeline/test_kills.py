@@ -24,7 +24,7 @@ KILL_SECONDS = 180.0
 
 
 class SlowDaemon(RsyncDaemon):
-    """Sends half a mebibyte a second: what is in the middle stays so for longer than a busy machine looks away."""
+    """Sends half a mebibyte a second: a busy machine looks away for longer than one thinks."""
 
     def _command(self) -> list[str]:
         return [*super()._command(), "--bwlimit=512"]
