@@ -13,8 +13,8 @@ import pytest
 from agent.core.engine import Engine
 from agent.core.settings import AgentSettings
 from agent.core.snapshot import Card, Snapshot
+from agent.platform import select
 from agent.platform.base import Vault
-from agent.platform.posix import PosixPlatform
 from agent.platform.vault import MemoryVault
 from server_bridge.contract import AcquisitionRule, WorkstationShare
 from tests.agent.bridge_stub import BridgeStub
@@ -40,7 +40,11 @@ class FakeClock:
         self._seconds += seconds
 
 
-class OwnPlatform(PosixPlatform):
+SYSTEM: type = type(select())
+"""The platform of the system that runs this test: Linux's, or Windows'."""
+
+
+class OwnPlatform(SYSTEM):
     """Real files and locks in a test's own folder; the vault is memory that a 'restart' keeps."""
 
     def __init__(self, top: Path, vault: Vault | None = None) -> None:

@@ -51,7 +51,7 @@ class Opened:
         real = builtins.open
 
         def noted(file: object, *args: object, **kwargs: object) -> object:
-            if str(file).startswith(str(top)):
+            if str(top) in str(file):  # behind \\\\?\\ on Windows
                 self.names.append(Path(str(file)).name)
             return real(file, *args, **kwargs)  # type: ignore[call-overload]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from concurrent.futures import Future
 from typing import Any
 
@@ -463,7 +464,6 @@ def test_a_second_agent_on_the_machine_leaves_the_scanning_to_the_first_but_show
 
 def test_the_core_runs_without_qt() -> None:
     import subprocess
-    import sys
 
     program = (
         "import sys, importlib.abc\n"
@@ -471,7 +471,8 @@ def test_the_core_runs_without_qt() -> None:
         "    def find_spec(self, name, path, target=None):\n"
         "        if name.split('.')[0] == 'PySide6': raise ImportError('blocked: ' + name)\n"
         "sys.meta_path.insert(0, Block())\n"
-        "import agent.core.engine, agent.platform, agent.platform.windows, agent.platform.posix\n"
+        "import agent.core.engine, agent.platform, agent.platform.windows\n"
+        "agent.platform.select()\n"
         "import agent.headless\n"
         "assert not any(name.startswith('PySide6') for name in sys.modules)\n"
     )

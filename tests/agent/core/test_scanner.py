@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,12 @@ class Scene:
         for _ in range(50):
             found = self.look(7)
         return found
+
+
+def believe_the_listing(scene: Scene) -> None:
+    """As on Linux: one walk for each acquisition, also on Windows."""
+    scene.platform.listing_is_truth = True
+    scene.new_scanner()
 
 
 @pytest.fixture
@@ -205,6 +212,7 @@ def test_a_hint_makes_a_cold_acquisition_due_at_once(scene: Scene) -> None:
 def test_a_pass_keeps_to_its_budget_and_the_next_one_goes_on(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    believe_the_listing(scene)
     for number in range(6):
         scene.write(f"run{number}/a.tif")
     real = listing.walk
@@ -224,6 +232,7 @@ def test_a_pass_keeps_to_its_budget_and_the_next_one_goes_on(
 def test_while_the_microscope_acquires_a_pass_keeps_to_a_quarter_of_it(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    believe_the_listing(scene)
     for number in range(6):
         scene.write(f"run{number}/a.tif")
     real = listing.walk
@@ -240,6 +249,7 @@ def test_while_the_microscope_acquires_a_pass_keeps_to_a_quarter_of_it(
     assert scene.scanner.entries_looked >= 8, "two of them were looked at twice"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="mode bits close nothing on Windows")
 def test_one_unreadable_folder_is_said_on_its_card_and_stops_nothing_else(scene: Scene) -> None:
     scene.write("run1/a.tif")
     scene.write("run2/a.tif")

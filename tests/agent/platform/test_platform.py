@@ -1,12 +1,9 @@
-"""The operating system behind the protocol: what can be tried here, and the pure parts of Windows."""
+"""The operating system behind the protocol: what every system does, and the pure parts of Windows."""
 
 from __future__ import annotations
 
-import os
-import stat
 import subprocess
 import sys
-import threading
 from pathlib import Path, PureWindowsPath
 
 import keyring.backend
@@ -15,11 +12,11 @@ import keyring.backends.null
 import keyring.errors
 import pytest
 
+from agent.platform import select, windows
 from agent.platform import vault as vaults
-from agent.platform import windows
 from agent.platform.base import Autostart
-from agent.platform.posix import PosixPlatform
 from agent.platform.vault import KeyringVault, MemoryVault, choose
+from tests.wine.here import on_wine
 
 
 @pytest.mark.parametrize(
@@ -40,10 +37,6 @@ def test_windows_long_paths(path: str, long: str) -> None:
 )
 def test_idle_time_survives_the_end_of_windows_counter(now: int, at_input: int, seconds: float) -> None:
     assert windows.idle_of(now, at_input) == seconds
-
-
-def test_a_system_that_does_not_tell_idle_time_says_so(tmp_path: Path) -> None:
-    assert PosixPlatform(tmp_path, tmp_path).idle_seconds() is None
 
 
 @pytest.mark.parametrize(
@@ -67,15 +60,15 @@ def test_program_names_compare_without_case_and_exe() -> None:
 
 def test_two_processes_cannot_hold_a_shares_lock_and_a_kill_frees_it(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from agent.platform.posix import PosixPlatform\n"
-        "lock = PosixPlatform(Path(sys.argv[1]), Path(sys.argv[1])).share_lock('scope1')\n"
+        "import sys, time; from pathlib import Path; from agent.platform import select\n"
+        "lock = select(Path(sys.argv[1]), Path(sys.argv[1])).share_lock('scope1')\n"
         "sys.stdout.write(str(lock.acquire()) + '\\n'); sys.stdout.flush(); time.sleep(60)\n"
     )
     other = subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
     assert other.stdout is not None and other.stdout.readline() == "True\n"
-    mine = PosixPlatform(tmp_path, tmp_path).share_lock("scope1")
+    mine = select(tmp_path, tmp_path).share_lock("scope1")
     assert not mine.acquire()
     other.kill()
     other.wait(10)
@@ -84,43 +77,14 @@ def test_two_processes_cannot_hold_a_shares_lock_and_a_kill_frees_it(tmp_path: P
     mine.release()
 
 
-def test_private_files_are_whole_and_for_their_owner_only(tmp_path: Path) -> None:
-    platform = PosixPlatform(tmp_path / "m", tmp_path / "u")
-    path = tmp_path / "m" / "key"
-    platform.write_private(path, b"first")
-    platform.write_private(path, b"second")
-    assert path.read_bytes() == b"second"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [entry.name for entry in path.parent.iterdir()] == ["key"]
-
-
 def test_this_program_is_among_the_running_ones() -> None:
-    found = PosixPlatform().running_programs()
+    found = select().running_programs()
     assert found is not None and any(name.startswith(("python", "pytest")) for name in found)
 
 
-def test_one_thread_steps_back_and_the_others_keep_their_priority() -> None:
-    platform = PosixPlatform()
-    nice = os.getpriority(os.PRIO_PROCESS, 0)
-    found: list[tuple[int, str]] = []
-
-    def work() -> None:
-        platform.lower_thread()
-        me = threading.get_native_id()
-        told = subprocess.run(
-            ["ionice", "-p", str(me)], capture_output=True, text=True, check=True, timeout=60
-        )
-        found.append((os.getpriority(os.PRIO_PROCESS, me), told.stdout.strip()))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert found == [(19, "idle")]
-    assert os.getpriority(os.PRIO_PROCESS, 0) == nice
-
-
+@pytest.mark.skipif(on_wine(), reason="wine counts no bytes of a process")
 def test_the_bytes_that_this_process_moved_are_counted(tmp_path: Path) -> None:
-    platform = PosixPlatform()
+    platform = select()
     before = platform.io_bytes()
     (tmp_path / "file").write_bytes(b"x" * 1_000_000)
     after = platform.io_bytes()
