@@ -41,6 +41,7 @@ def _copy(into: Path) -> None:
 def _run(copy: Path, tests: tuple[str, ...]) -> tuple[int, str]:
     # Not inherited: a cache of compiled files could hide an edit made within one second.
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment["FERRY_MACHINE_UNSHRUNK"] = "1"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
         cwd=copy,

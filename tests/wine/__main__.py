@@ -1,4 +1,4 @@
-"""`./dev test-wine [PYTEST ARGUMENTS]`: the agent's core and platform tests on Windows' CPython under wine.
+"""`./dev test-wine [PYTEST ARGUMENTS]`: the agent's tests on Windows' CPython under wine.
 
 Exit 77 with a plain word where wine cannot be had; otherwise pytest's own exit code. What only a real Windows
 shows (NTFS, SMB, DPAPI's keys, Explorer's tray) is listed in docs/unproven.md.
@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.wine.windows import WineMissing, prepare
 
 PROJECT = Path(__file__).resolve().parents[2]
-TESTS = ("tests/agent/core", "tests/agent/platform")
+TESTS = ("tests/agent",)
 NO_WINE = 77
 SECONDS = 1500.0
 """For everything; a program that hangs under wine must not hang whoever waits for it."""

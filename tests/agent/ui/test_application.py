@@ -116,14 +116,14 @@ def test_a_second_agent_shows_the_first_ones_window(qtbot: QtBot, tmp_path: Path
 def test_a_killed_agent_locks_nobody_out(qtbot: QtBot, tmp_path: Path) -> None:
     name = f"omero-ferry-test-killed-{os.getpid()}"
     code = (
-        "import os, signal, sys; from pathlib import Path; from PySide6.QtCore import QCoreApplication\n"
+        "import os, sys; from pathlib import Path; from PySide6.QtCore import QCoreApplication\n"
         "app = QCoreApplication([])\n"
         "from agent.ui.single_instance import SingleInstance\n"
         "assert SingleInstance(sys.argv[1], Path(sys.argv[2])).acquire()\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
+        "os.kill(os.getpid(), 9)\n"
     )
     child = subprocess.run([sys.executable, "-c", code, name, str(tmp_path)], timeout=60, check=False)
-    assert child.returncode == -9
+    assert child.returncode in (-9, 9)
     heir = SingleInstance(name, tmp_path)
     assert heir.acquire()
     heir.release()
@@ -140,6 +140,7 @@ def test_sessions_and_data_directories_do_not_share_an_instance(monkeypatch: pyt
     assert session_name("alice-1") != first
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no TERM that asks")
 def test_a_signal_ends_the_program_cleanly(tmp_path: Path) -> None:
     code = (
         "import sys, agent.__main__ as program\n"
@@ -204,7 +205,7 @@ def test_the_real_engine_fills_the_window_also_without_a_bridge(
     settings = tmp_path / "agent.toml"
     settings.write_text(
         f'bridge_url = "http://127.0.0.1:{port}"\nworkstation_name = "Confocal SP8"\n'
-        f'machine_dir = "{tmp_path / "machine"}"\nuser_dir = "{tmp_path / "user"}"\n'
+        f"machine_dir = '{tmp_path / 'machine'}'\nuser_dir = '{tmp_path / 'user'}'\n"
     )
     values = read_settings(settings)
     platform = select(values.machine_dir, values.user_dir)
