@@ -91,6 +91,8 @@ class Facts:
     me: str
     i_am_staff: bool
     now: datetime
+    taking_back: bool = False
+    """She cancelled it, and the bridge has not answered yet."""
 
     @property
     def owner(self) -> str:
@@ -207,6 +209,8 @@ def target_text(target: Target | None) -> str:
 def _actions(facts: Facts, state: CardState) -> tuple[str, ...]:
     if facts.claim is Claim.SOMEBODY_ELSES and not facts.i_am_staff:
         return ()
+    if facts.taking_back:
+        return ()
     ordered = facts.entry is not None or facts.state is not None
     there = facts.found is not None
     if state in (CardState.WRITING, CardState.SETTLING):
@@ -297,6 +301,13 @@ def _stations(facts: Facts, state: CardState, transfer: Transfer | None) -> tupl
 
 def _reason(facts: Facts, state: CardState) -> Reason | None:
     found, entry = facts.found, facts.entry
+    if facts.taking_back:
+        return Reason(
+            code="taking_back",
+            title="Being taken back",
+            detail="You cancelled this order; the bridge has not confirmed it yet.",
+            remedy="Nothing to do: it is kept here and goes out as soon as the bridge answers.",
+        )
     if found is not None and found.problem:
         return Reason(
             code="unreadable",

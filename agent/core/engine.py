@@ -46,6 +46,7 @@ from agent.core.workers import Worker, unexpected
 from agent.platform import Platform, select
 from server_bridge.contract import (
     AcquisitionRule,
+    CommandKind,
     Heartbeat,
     Reason,
     SessionPolicy,
@@ -496,6 +497,7 @@ class Engine:
         entries = self._outbox.entries()
         standing = self._outbox.standing(session.person.username) if session else None
         unconfirmed = self._outbox.unconfirmed_manifests()
+        commands = self._outbox.pending_commands()
         return presenter.World(
             now=now,
             workstation_name=workstation.name if workstation else self._name,
@@ -513,7 +515,10 @@ class Engine:
             sign_out=self._forgotten.warning() if session else None,
             signed_out=None if session else self._forgotten.notice(),
             standing_target=standing[0] if standing else None,
-            pending=presenter.pending_of(entries, len(unconfirmed), len(self._outbox.pending_commands())),
+            pending=presenter.pending_of(entries, len(unconfirmed), len(commands)),
+            taking_back=frozenset(
+                str(one.order_id) for one in commands if one.request.kind is CommandKind.CANCEL
+            ),
             pause=self._pause.current(),
             pause_programs=self._pause.programs(),
             acquiring=bool(self._lease.last[0]),

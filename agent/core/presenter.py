@@ -10,6 +10,7 @@ from agent.core import cards, footer
 from agent.core.acquisition import Acquisition
 from agent.core.claims import Claim
 from agent.core.clerk import newest_entries
+from agent.core.machine_store import ENDED
 from agent.core.outbox import Entry, EntryState, StoredManifest
 from agent.core.pause import Pause
 from agent.core.share_watch import ShareStatus
@@ -64,6 +65,8 @@ class World:
     """That the last person was signed out by itself."""
     standing_target: Target | None = None
     pending: int = 0
+    taking_back: frozenset[str] = frozenset()
+    """Orders that a person cancelled, which the bridge has not answered yet."""
     pause: Pause | None = None
     pause_programs: tuple[str, ...] = ()
     acquiring: bool = False
@@ -101,6 +104,7 @@ def facts_of(world: World) -> list[cards.Facts]:
                 me=me,
                 i_am_staff=staff,
                 now=world.now,
+                taking_back=key in world.taking_back and not (order and order.stage in ENDED),
             )
         )
 

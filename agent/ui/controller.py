@@ -13,9 +13,11 @@ from PySide6.QtCore import QEvent, QObject, QPoint, QSettings, QTimer, QUrl, Sig
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QApplication, QDialog, QMessageBox
 
+from agent.core.cards import target_text
 from agent.core.commands import (
     AcceptLeftOut,
     Cancel,
+    ChooseTarget,
     Command,
     DoneNow,
     FreeSpace,
@@ -29,15 +31,15 @@ from agent.core.commands import (
     Typing,
 )
 from agent.core.errors import AgentError
-from agent.core.snapshot import Card, LogOff, Snapshot
+from agent.core.snapshot import Card, CardState, LogOff, Snapshot
 from agent.ui.card_text import OPEN_IN_OMERO, SAME_TARGET, SIGN_IN
 from agent.ui.person_menu import PersonMenu
 from agent.ui.ports import DesktopPort, EnginePort
 from agent.ui.relay import SnapshotRelay, deliver
 from agent.ui.sign_in_dialog import SignInDialog
 from agent.ui.target_dialog import TargetDialog
-from agent.ui.texts import action_text
-from agent.ui.theme import Scheme, Theme
+from agent.ui.texts import STARTED, action_text
+from agent.ui.theme import Scheme, Theme, Tone
 from agent.ui.tray import Tray
 from agent.ui.tray_state import person_left
 from agent.ui.window import MainWindow
@@ -55,6 +57,9 @@ _PLAIN_COMMANDS: dict[str, Callable[[str], Command]] = {
 
 _HANDS_ON = frozenset({QEvent.Type.KeyPress, QEvent.Type.InputMethod, QEvent.Type.MouseButtonPress})
 TYPING_MS = 5_000
+UNDO_MS = 30_000
+"""How long a choice can be undone from the bar; on the card it can be until the import starts."""
+_NOT_ORDERED = frozenset({CardState.CANCELLED, CardState.REFUSED})
 
 
 class Controller(QObject):
@@ -95,6 +100,12 @@ class Controller(QObject):
         self._typed.setObjectName("typedLately")
         self._typed.setSingleShot(True)
         self._typed.setInterval(TYPING_MS)
+        self._undoable = ""
+        self._undo_time = QTimer(self)
+        self._undo_time.setObjectName("undoOffered")
+        self._undo_time.setSingleShot(True)
+        self._undo_time.setInterval(UNDO_MS)
+        self._undo_time.timeout.connect(self._end_undo)
         window.look_now.connect(lambda: self.submit(LookNow()))
         window.pause_bar.resume.connect(lambda: self.submit(Resume()))
         window.closed.connect(self._keep_geometry)
@@ -125,6 +136,9 @@ class Controller(QObject):
             self._clear_away()
         self.window.show_snapshot(snapshot)
         self.tray.show_snapshot(snapshot)
+        undoable = self._card(self._undoable) if self._undoable else None
+        if self._undoable and (undoable is None or undoable.state in STARTED):
+            self._end_undo()
         if isinstance(self.dialog, TargetDialog):
             self.dialog.show_person(snapshot.person)
 
@@ -184,12 +198,21 @@ class Controller(QObject):
 
     def submit(self, command: Command) -> None:
         """Hand a command to the engine; a failure is told in the window's bar."""
+        self._end_undo()
         self.window.bar.dismiss()
         future: Future[Any] = self._engine.submit(command)
         deliver(future, self, _nothing, self._failed)
 
     def _failed(self, error: AgentError) -> None:
+        self._undoable = ""
         self.window.bar.show_reason(error.reason())
+
+    def _end_undo(self) -> None:
+        """The offer goes, and only the offer: a question or an error that took its place stays."""
+        self._undo_time.stop()
+        if self._undoable and self.window.bar.is_offer():
+            self.window.bar.dismiss()
+        self._undoable = ""
 
     # --- dialogs --------------------------------------------------------------------------------------
 
@@ -204,7 +227,26 @@ class Controller(QObject):
 
     def _open_target_dialog(self, card: Card | None, prefill: Target | None) -> None:
         person = self._snapshot.person if self._snapshot else None
-        self._open(TargetDialog(self._engine, card, person, self.window, prefill=prefill))
+        dialog = TargetDialog(self._engine, card, person, self.window, prefill=prefill)
+        self._open(dialog)
+        if card is not None:
+            dialog.accepted.connect(lambda: self._offer_undo(card, dialog.chosen))
+
+    def _offer_undo(self, card: Card, chosen: Target | None) -> None:
+        """One click takes the choice back: the order with it, or to where it was going before."""
+        if chosen is None:
+            return
+        before = card.target if card.state not in _NOT_ORDERED else None
+        command = Cancel(card.id) if before is None else ChooseTarget(card.id, before)
+        self.window.bar.offer(
+            self.tr("{title} goes to {place}").format(title=card.title, place=target_text(chosen)),
+            self.tr("You can take this back until the import starts."),
+            self.tr("Undo"),
+            lambda: self.submit(command),
+            tone=Tone.ACCENT,
+        )
+        self._undoable = card.id
+        self._undo_time.start()
 
     def sign_in(self, then: Callable[[], None] | None = None) -> None:
         """Open the sign-in dialog; ``then`` runs once it worked."""

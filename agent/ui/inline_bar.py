@@ -73,21 +73,36 @@ class InlineBar(QFrame):
         self._buttons(question=True)
         self.no.setFocus(Qt.FocusReason.OtherFocusReason)
 
-    def offer(self, title: str, detail: str, label_text: str, then: Callable[[], None]) -> None:
+    def offer(
+        self,
+        title: str,
+        detail: str,
+        label_text: str,
+        then: Callable[[], None],
+        *,
+        tone: Tone = Tone.NEEDS_YOU,
+    ) -> None:
         """Say what is about to happen, with one button that changes it; empty: nothing can.
 
         The same words again change nothing, so that a keyboard's focus stays where it is.
+
+        Args:
+            tone: anything but "needs you" may be closed and left.
         """
         if not self.isHidden() and (title, detail) == (self.title.text(), self.detail.text()):
             return
-        self._fill(title, detail, Tone.NEEDS_YOU)
-        self._shape.show_shape("stay", Tone.NEEDS_YOU, self.tr("Attention"))
+        self._fill(title, detail, tone)
+        urgent = tone is Tone.NEEDS_YOU
+        self._shape.show_shape(
+            "stay" if urgent else "state-sending", tone, self.tr("Attention") if urgent else self.tr("Done")
+        )
         self._then = then if label_text else None
         self.yes.setText(label_text.replace("&", "&&"))
         self.yes.setAccessibleName(label_text)
         self._buttons(question=True)
         self.no.hide()
         self.yes.setVisible(bool(label_text))
+        self.close_button.setVisible(self._closable and not urgent)
 
     def dismiss(self) -> None:
         """Take the bar away without doing anything."""
@@ -96,6 +111,10 @@ class InlineBar(QFrame):
 
     def is_question(self) -> bool:
         return self._then is not None
+
+    def is_offer(self) -> bool:
+        """Whether it shows an offer that may be left."""
+        return self._then is not None and self.no.isHidden() and not self.close_button.isHidden()
 
     def _answered(self) -> None:
         then, self._then = self._then, None

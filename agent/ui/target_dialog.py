@@ -48,6 +48,8 @@ class TargetDialog(QDialog):
         self._engine = engine
         self._card = card
         self._busy = False
+        self.chosen: Target | None = None
+        """What the engine took, once it did."""
         self.setWindowTitle(self.tr("Choose the target"))
         self.setMinimumSize(720, 520)
         self.resize(820, 640)
@@ -253,7 +255,11 @@ class TargetDialog(QDialog):
                 import_again=self.again.isVisibleTo(self) and self.again.isChecked(),
             )
         future: Future[Any] = self._engine.submit(command)
-        deliver(future, self, lambda _result: self.accept(), self._failed)
+        deliver(future, self, lambda _result: self._taken(target), self._failed)
+
+    def _taken(self, target: Target) -> None:
+        self.chosen = target
+        self.accept()
 
     def _failed(self, error: AgentError) -> None:
         self._set_busy(False)

@@ -103,6 +103,12 @@ def facts(**more: object) -> Facts:
     return replace(base, **more)  # type: ignore[arg-type]
 
 
+def test_an_order_that_is_being_taken_back_says_so_and_offers_nothing_more() -> None:
+    card = card_of(facts(state=state("accepted", "queued"), taking_back=True))
+    assert card.reason is not None and card.reason.code == "taking_back"
+    assert card.actions == ()
+
+
 @pytest.mark.parametrize(
     ("stage", "condition", "word", "group"),
     [

@@ -16,6 +16,7 @@ from pytestqt.qtbot import QtBot
 from agent.core.commands import (
     AcceptLeftOut,
     Cancel,
+    ChooseTarget,
     DoneNow,
     FreeSpace,
     LookNow,
@@ -35,7 +36,7 @@ from agent.ui.target_dialog import TargetDialog
 from agent.ui.texts import state_shape, state_word
 from agent.ui.theme import Scheme, Theme
 from agent.ui.tray_state import TrayState
-from server_bridge.contract import Person, Reason
+from server_bridge.contract import Person, Reason, Target
 from tests.agent.ui import samples
 from tests.agent.ui.fakes import RecordingEngine, failed
 
@@ -291,6 +292,50 @@ def test_accepting_left_out_files_carries_the_note(
     qtbot.mouseClick(box.button, Qt.MouseButton.LeftButton)
     qtbot.mouseClick(controller.window.bar.yes, Qt.MouseButton.LeftButton)
     assert engine.commands == [AcceptLeftOut("left-out", "office files only")]
+
+
+def choose_for(qtbot: QtBot, controller: Controller, card: str, target: Target) -> None:
+    """Choose a target in the real dialog."""
+    shown = next(one for one in samples.AFTERNOON.cards if one.id == card)
+    controller.choose_target(shown, target)
+    dialog = controller.dialog
+    assert isinstance(dialog, TargetDialog)
+    qtbot.waitUntil(dialog.send.isEnabled)
+    qtbot.mouseClick(dialog.send, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: controller.dialog is None)
+
+
+def test_a_choice_can_be_undone_with_one_click(
+    qtbot: QtBot, controller: Controller, engine: RecordingEngine
+) -> None:
+    choose_for(qtbot, controller, "plate-4", samples.EMBRYOS)
+    bar = controller.window.bar
+    assert bar.isVisible() and "2026-11-23_plate-4 goes to" in bar.title.text()
+    assert bar.close_button.isVisible(), "it may be left as well"
+    qtbot.mouseClick(bar.yes, Qt.MouseButton.LeftButton)
+    assert engine.commands[-1] == Cancel("plate-4") and not bar.isVisible()
+
+
+def test_undoing_another_target_goes_back_to_the_one_before(
+    qtbot: QtBot, controller: Controller, engine: RecordingEngine
+) -> None:
+    before = samples.EMBRYO_3.target
+    assert before is not None
+    choose_for(qtbot, controller, "embryo-3", samples.PLATES)
+    qtbot.mouseClick(controller.window.bar.yes, Qt.MouseButton.LeftButton)
+    assert engine.commands[-1] == ChooseTarget("embryo-3", before)
+
+
+def test_nothing_is_offered_that_the_import_has_made_impossible(
+    qtbot: QtBot, controller: Controller, engine: RecordingEngine
+) -> None:
+    choose_for(qtbot, controller, "embryo-3", samples.PLATES)
+    assert controller.window.bar.is_offer()
+    controller.show_snapshot(with_card(state=CardState.IMPORTING))
+    assert not controller.window.bar.isVisible()
+    controller.window.bar.ask("Really?", "Yes", lambda: None)
+    controller.show_snapshot(with_card(state=CardState.PROVING))
+    assert controller.window.bar.isVisible(), "another question is not the offer"
 
 
 def test_choosing_a_target_opens_the_dialog_for_that_card(qtbot: QtBot, controller: Controller) -> None:
