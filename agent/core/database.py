@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from agent.core.database_care import Damage, look_after
 from agent.core.errors import AgentError
 
 BUSY_SECONDS = 15.0
@@ -45,6 +46,8 @@ class Database:
         self._all: list[sqlite3.Connection] = []
         self._guard = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
+        self.damage: Damage | None = look_after(path, len(migrations))
+        """What was wrong with the file when it was opened."""
         # SQLite gives its log files the mode of the file itself, so it is made private before it is opened.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._migrate(migrations)

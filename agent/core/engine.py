@@ -24,6 +24,7 @@ from agent.core.clerk import Clerk, Place
 from agent.core.clock import Clock, SystemClock
 from agent.core.command_desk import CommandDesk
 from agent.core.commands import Command
+from agent.core.database_care import in_words
 from agent.core.errors import AgentError, BridgeAway, BridgeRefused, SettingsError
 from agent.core.feed_poller import FeedPoller
 from agent.core.forgotten import ForgottenSignIn, stricter
@@ -513,6 +514,7 @@ class Engine:
             session_expires_at=session.expires_at if session else None,
             sign_in_notice=self.desk.notice if session and not self.desk.persistent else "",
             sign_out=self._forgotten.warning() if session else None,
+            damage=in_words(self._outbox.damage, self._machine.damage),
             signed_out=None if session else self._forgotten.notice(),
             standing_target=standing[0] if standing else None,
             pending=presenter.pending_of(entries, len(unconfirmed), len(commands)),

@@ -17,6 +17,7 @@ from uuid import uuid4
 from agent.core import witness
 from agent.core.acquisition import Acquisition
 from agent.core.database import Database, from_text, to_text
+from agent.core.database_care import Damage
 from agent.core.pauses import Longest
 from agent.core.settle import Override
 from server_bridge.contract import AcquisitionKind, OrderState, Stage
@@ -101,6 +102,11 @@ class MachineStore:
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path, MIGRATIONS)
+
+    @property
+    def damage(self) -> Damage | None:
+        """What was wrong with the file when it was opened."""
+        return self._database.damage
 
     def close(self) -> None:
         """Close the file."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from agent.core.database import Database, from_text, to_text
+from agent.core.database_care import Damage
 from agent.core.habits import Habits
 from agent.platform.base import Platform
 from server_bridge.contract import CommandKind, CommandRequest, OrderIntent, Reason
@@ -114,6 +115,11 @@ class Outbox(Habits):
     def __init__(self, path: Path, platform: Platform) -> None:
         super().__init__(Database(path, MIGRATIONS))
         self._platform = platform
+
+    @property
+    def damage(self) -> Damage | None:
+        """What was wrong with the file when it was opened."""
+        return self._database.damage
 
     def close(self) -> None:
         """Close the file."""

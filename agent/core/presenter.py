@@ -61,6 +61,8 @@ class World:
     sign_in_notice: str = ""
     sign_out: SignOutDue | None = None
     """The sign-out that is about to happen by itself."""
+    damage: Reason | None = None
+    """That the agent's own files were damaged at its start."""
     signed_out: Reason | None = None
     """That the last person was signed out by itself."""
     standing_target: Target | None = None
@@ -282,6 +284,7 @@ def present(world: World) -> Snapshot:
         acquiring=world.acquiring,
         load=world.load,
         sign_out=world.sign_out,
+        damage=world.damage,
         signed_out=world.signed_out,
         standing_target=world.standing_target,
         standing_target_text=cards.target_text(world.standing_target),

@@ -227,5 +227,7 @@ class Snapshot:
     """What she may want to know about her sign-in; no problem, nothing waits for it."""
     sign_out: SignOutDue | None = None
     """Within the last minute before she is signed out by itself: when, and why."""
+    damage: Reason | None = None
+    """The agent's own files were damaged when it started: what became of them."""
     signed_out: Reason | None = None
     """Nobody is signed in, because the last person was signed out by itself."""

@@ -156,7 +156,7 @@ class MainWindow(QWidget):
         )
 
     def _show_notice(self, snapshot: Snapshot) -> None:
-        reason = standing_problem(snapshot) or snapshot.signed_out
+        reason = standing_problem(snapshot) or snapshot.damage or snapshot.signed_out
         if reason is None:
             self.notice.dismiss()
             return

@@ -1,0 +1,205 @@
+"""Copies of the agent's databases, and what is done about a damaged one: set aside, never deleted, said.
+
+A copy is made before a migration and once a day at a start, in SQLite's own way (other sessions may write
+meanwhile), checked before it counts, and the newest few stay. A file that SQLite calls damaged is renamed;
+the newest good copy takes its place, and whatever can still be read of the damaged one is put over it.
+Everything in these files is safe to have twice: orders and commands have ids of their own, and the bridge is
+asked about each.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from agent.core.errors import AgentError
+from server_bridge.contract import Reason
+
+log = logging.getLogger(__name__)
+COPIES_KEPT = 3
+COPIED_EVERY = timedelta(days=1)
+_MARK = ".copy-"
+_LOGS = ("-wal", "-shm")
+
+
+class DatabaseUnusable(AgentError):
+    """It can be neither used nor set aside: a full or read-only disk, another program that holds it."""
+
+    code = "database_unusable"
+    title = "The agent cannot use its own files"
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What was found at a start, and what became of it."""
+
+    set_aside: Path
+    copy_of: datetime | None
+    """When the copy was made that took its place; None where there was none."""
+    rows: int
+    """Rows that were still readable in the damaged file."""
+
+
+def look_after(path: Path, version: int) -> Damage | None:
+    """Make sure, before anybody uses it, that a file is sound and that there is a copy of it.
+
+    Args:
+        path: the database; nothing happens where it is not there yet.
+        version: the schema that this program brings; an older file is about to be migrated.
+
+    Raises:
+        DatabaseUnusable: where it can be neither used nor set aside.
+    """
+    if not path.exists():
+        return None
+    damage = None
+    try:
+        if not is_sound(path):
+            damage = _replace(path)
+        if path.exists():
+            _copy_if_due(path, version)
+    except (OSError, sqlite3.OperationalError) as error:
+        raise DatabaseUnusable(
+            f"{path}: {error}",
+            remedy="Is the disk full, or may this user not write there? Mend it, then start the agent again.",
+        ) from error
+    return damage
+
+
+def is_sound(path: Path) -> bool:
+    """Whether SQLite can read all of it.
+
+    Raises:
+        sqlite3.OperationalError: where it cannot be asked (locked, disk).
+    """
+    if path.stat().st_size == 0:
+        # A new file; one that lost its content has copies that remember it, or a log.
+        return not copies_of(path) and not path.with_name(path.name + "-wal").exists()
+    try:
+        with closing(sqlite3.connect(path, timeout=15)) as connection:
+            (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        log.error("%s: %s", path, error)
+        return False
+    if said != "ok":
+        log.error("%s: %s", path, said)
+    return bool(said == "ok")
+
+
+def copies_of(path: Path) -> list[Path]:
+    """The copies of a database, newest first."""
+    return sorted(path.parent.glob(f"{path.name}{_MARK}*[0-9]"), reverse=True)
+
+
+def _made_at(copy: Path) -> datetime:
+    return datetime.strptime(copy.name.rpartition(_MARK)[2], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
+
+
+def _stamp() -> str:
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+
+
+def _copy_if_due(path: Path, version: int) -> None:
+    newest = next((_made_at(copy) for copy in copies_of(path)), None)
+    with closing(sqlite3.connect(path, timeout=15)) as connection:
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        if found == 0:
+            return  # nothing was ever put into it
+        fresh = newest is not None and datetime.now(UTC) - newest < COPIED_EVERY
+        if fresh and found >= version:
+            return
+        half = path.with_name(f".{path.name}{_MARK}half-{os.getpid()}")
+        os.close(os.open(half, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
+        try:
+            with closing(sqlite3.connect(half)) as target:
+                connection.backup(target)
+                target.execute("PRAGMA journal_mode=DELETE")
+            if not is_sound(half):
+                raise sqlite3.OperationalError(f"the copy of {path.name} is not sound")
+            _to_disk(half)
+            half.replace(path.with_name(f"{path.name}{_MARK}{_stamp()}"))
+        finally:
+            half.unlink(missing_ok=True)
+    for old in copies_of(path)[COPIES_KEPT:]:
+        old.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _replace(path: Path) -> Damage:
+    aside = path.with_name(f"{path.name}.damaged-{_stamp()}")
+    for suffix in (*_LOGS, ""):
+        # The file itself last: whoever is interrupted here finds it damaged again.
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    copy = next((one for one in copies_of(path) if is_sound(one)), None)
+    rows = 0
+    if copy is not None:
+        half = path.with_name(f".{path.name}{_MARK}back-{os.getpid()}")
+        half.write_bytes(copy.read_bytes())
+        half.chmod(0o600)
+        rows = sum(_salvage(aside, half))
+        _to_disk(half)
+        half.replace(path)
+    log.error(
+        "%s was damaged: set aside as %s; %s, %d rows read from it",
+        path, aside.name, f"the copy {copy.name} took its place" if copy else "there is no copy", rows,
+    )  # fmt: skip
+    return Damage(aside, _made_at(copy) if copy is not None else None, rows)
+
+
+def _salvage(damaged: Path, into: Path) -> Iterator[int]:
+    """Put every row over the copy's that can still be read, table by table; how many of each."""
+    with (
+        closing(sqlite3.connect(f"file:{damaged.as_posix()}?mode=ro", uri=True)) as source,
+        closing(sqlite3.connect(into, isolation_level=None)) as target,
+    ):
+        names = [name for (name,) in target.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for name in names:
+            columns = len(target.execute(f"PRAGMA table_info({name})").fetchall())
+            places = ",".join("?" * columns)
+            count = 0
+            # What cannot be read ends the table, what does not fit is left out: better than nothing.
+            with suppress(sqlite3.DatabaseError):
+                for row in source.execute(f"SELECT * FROM {name}"):
+                    if len(row) == columns:
+                        with suppress(sqlite3.IntegrityError):
+                            target.execute(f"INSERT OR REPLACE INTO {name} VALUES ({places})", row)
+                            count += 1
+            yield count
+
+
+def in_words(outbox: Damage | None, machine: Damage | None) -> Reason | None:
+    """What a person is told of damage that was found at this start; None where all was sound."""
+    if outbox is not None:
+        copied = outbox.copy_of
+        taken = f"the copy of {copied.astimezone():%d %B, %H:%M} took its place, " if copied else ""
+        return Reason(
+            code="outbox_damaged",
+            title="This workstation's list of your orders was damaged",
+            detail=f"It was set aside as {outbox.set_aside.name}; {taken}{outbox.rows} entries could still "
+            "be read from it. What the bridge had confirmed goes on; share and OMERO are untouched.",
+            remedy="Look at your cards: where one asks for a target again, choose it again. Tell the "
+            "platform staff that the file was damaged: the disk may be failing.",
+        )
+    if machine is not None:
+        return Reason(
+            code="machine_file_damaged",
+            title="What this workstation had noted about the share was damaged",
+            detail=f"It was set aside as {machine.set_aside.name}; the share is looked at anew.",
+            remedy="Nothing to do for your orders. Data that was first seen meanwhile may wait for somebody "
+            "to say whose it is. Tell the platform staff: the disk may be failing.",
+        )
+    return None

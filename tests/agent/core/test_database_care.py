@@ -1,0 +1,257 @@
+"""Damaged files are set aside and said; copies are made before migrations and once a day."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.core import database_care
+from agent.core.database import Database
+from agent.core.database_care import copies_of, in_words, is_sound
+from agent.core.machine_store import MachineStore
+from agent.core.outbox import EntryState, Outbox
+from server_bridge.contract import AcquisitionKind, OrderIntent, Target
+from tests.agent.conftest import OwnPlatform
+
+NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
+FIRST = "CREATE TABLE things (id INTEGER PRIMARY KEY, word TEXT NOT NULL)"
+SECOND = "ALTER TABLE things ADD COLUMN more TEXT NOT NULL DEFAULT 'new'"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "box.sqlite3"
+
+
+def put(path: Path, *words: str, migrations: tuple[str, ...] = (FIRST,)) -> None:
+    database = Database(path, migrations)
+    with database.write() as connection:
+        for word in words:
+            connection.execute("INSERT INTO things (word) VALUES (?)", (word,))
+    database.close()
+
+
+def words(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return [word for (word,) in connection.execute("SELECT word FROM things ORDER BY id")]
+
+
+def age_copies(path: Path) -> None:
+    """As if the copies had been made two days ago."""
+    for copy in copies_of(path):
+        at = database_care._made_at(copy) - timedelta(days=2)
+        copy.rename(copy.with_name(f"{path.name}.copy-{at:%Y%m%dT%H%M%S%f}"))
+
+
+def spoil(path: Path, start: int = 0, length: int = 4096) -> None:
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(b"\xa5" * length)
+
+
+# --- copies -----------------------------------------------------------------------------------------------
+
+
+def test_a_new_file_needs_no_copy(path: Path) -> None:
+    put(path, "one")
+    assert copies_of(path) == []
+
+
+def test_a_start_makes_one_copy_a_day_and_keeps_the_newest_few(path: Path) -> None:
+    for number in range(6):
+        put(path, f"word {number}")
+        put(path)
+        age_copies(path)
+    copies = copies_of(path)
+    assert len(copies) == database_care.COPIES_KEPT
+    assert words(copies[0]) == [f"word {number}" for number in range(5)]
+    put(path)
+    assert len(copies_of(path)) == database_care.COPIES_KEPT
+
+
+def test_a_copy_is_made_before_a_migration_however_fresh_the_last_one(path: Path) -> None:
+    put(path, "one")
+    put(path, "two")
+    (fresh,) = copies_of(path)
+    put(path, migrations=(FIRST, SECOND))
+    newest, _older = copies_of(path)
+    assert newest != fresh and words(newest) == ["one", "two"]
+    with closing(sqlite3.connect(newest)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,), "as it was before"
+
+
+def test_a_migration_that_fails_leaves_the_file_and_a_copy(path: Path) -> None:
+    put(path, "one")
+    with pytest.raises(sqlite3.OperationalError):
+        Database(path, (FIRST, "ALTER TABLE nothing ADD COLUMN more TEXT"))
+    assert words(path) == ["one"] and words(copies_of(path)[0]) == ["one"]
+    put(path, "two")
+    assert words(path) == ["one", "two"]
+
+
+def test_a_kill_in_the_middle_of_a_migration_leaves_a_sound_file(path: Path) -> None:
+    put(path, *(f"word {number}" for number in range(50)))
+    program = (
+        "import os, sys\nfrom pathlib import Path\nfrom agent.core.database import Database\n"
+        f"Database(Path(sys.argv[1]), ({FIRST!r}, {SECOND!r}, 'SELECT 1'))\n"
+    )
+    for moment in ("backup", "ALTER"):
+        hook = (
+            "import sys\n"
+            f"def die(event, arguments):\n"
+            f"    if event == 'sqlite3.connect' and {moment!r} == 'backup' and 'half' in str(arguments):\n"
+            f"        import os; os._exit(9)\n"
+            "sys.addaudithook(die)\n"
+        )
+        before = "import os, sqlite3\nreal = sqlite3.connect\n" if moment == "ALTER" else ""
+        trace = (
+            "def connect(*args, **kwargs):\n"
+            "    made = real(*args, **kwargs)\n"
+            "    made.set_trace_callback(lambda said: 'ALTER' in said and os._exit(9))\n"
+            "    return made\n"
+            "sqlite3.connect = connect\n"
+            if moment == "ALTER"
+            else ""
+        )
+        died = subprocess.run(
+            [sys.executable, "-c", hook + before + trace + program, str(path)], timeout=60, check=False
+        )
+        assert died.returncode == 9, moment
+        assert is_sound(path) and len(words(path)) == 50
+    put(path, "more", migrations=(FIRST, SECOND))
+    assert len(words(path)) == 51
+    assert not list(path.parent.glob("*.damaged-*"))
+
+
+# --- damage -----------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_file_is_set_aside_and_its_copy_takes_its_place(path: Path) -> None:
+    put(path, "one")
+    put(path, "two")  # the copy that this start makes knows "one" alone
+    spoil(path)
+    database = Database(path, (FIRST,))
+    damage = database.damage
+    assert damage is not None and damage.copy_of is not None and damage.rows == 0
+    assert damage.set_aside.exists() and words(path) == ["one"]
+    database.close()
+    assert Database(path, (FIRST,)).damage is None
+
+
+def test_what_a_damaged_file_still_tells_is_put_over_the_copy(path: Path) -> None:
+    put(path, "one")
+    put(path, *(f"word {number} " + "x" * 400 for number in range(200)))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    spoil(path, path.stat().st_size - 4096)  # the last rows' page
+    assert not is_sound(path)
+    damage = Database(path, (FIRST,)).damage
+    assert damage is not None and 50 < damage.rows < 201
+    assert len(words(path)) == damage.rows
+
+
+def test_a_damaged_file_without_a_copy_makes_room_for_a_new_one(path: Path) -> None:
+    path.write_bytes(b"this is no database, it was one" * 300)
+    database = Database(path, (FIRST,))
+    assert database.damage is not None and database.damage.copy_of is None
+    assert words(path) == []
+    assert database.damage.set_aside.read_bytes().startswith(b"this is no database")
+
+
+def test_a_file_that_lost_its_content_is_damaged_and_a_fresh_one_is_not(path: Path) -> None:
+    put(path, "one")
+    put(path)
+    path.write_bytes(b"")
+    assert Database(path, (FIRST,)).damage is not None and words(path) == ["one"]
+    fresh = path.with_name("fresh.sqlite3")
+    fresh.touch()
+    assert Database(fresh, (FIRST,)).damage is None
+
+
+def test_a_damaged_copy_is_passed_over_for_an_older_one(path: Path) -> None:
+    put(path, "one")
+    put(path)
+    age_copies(path)
+    put(path, "two")
+    newest, _older = copies_of(path)
+    spoil(newest)
+    spoil(path)
+    assert Database(path, (FIRST,)).damage is not None
+    assert words(path) == ["one"]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9000)), min_size=1, max_size=4))
+def test_no_damage_keeps_the_agent_from_starting_or_deletes_what_was_there(
+    tmp_path: Path, hits: list[tuple[int, int]]
+) -> None:
+    top = tmp_path / uuid4().hex
+    top.mkdir()
+    path = top / "box.sqlite3"
+    put(path, "first")
+    put(path, *(f"word {number} " + "y" * 300 for number in range(300)))
+    for page, length in hits:
+        spoil(path, page * 4096, length)
+    spoiled = path.read_bytes()
+    database = Database(path, (FIRST,))
+    if database.damage is None:
+        assert "first" in words(path)
+    else:
+        assert database.damage.set_aside.read_bytes() == spoiled
+        assert words(path)[:1] == ["first"] or len(words(path)) >= 1
+    with database.write() as connection:
+        connection.execute("INSERT INTO things (word) VALUES ('later')")
+    assert words(path)[-1] == "later"
+    database.close()
+
+
+# --- the two files ----------------------------------------------------------------------------------------
+
+
+def test_orders_survive_a_damaged_outbox_and_the_person_is_told(tmp_path: Path) -> None:
+    platform = OwnPlatform(tmp_path)
+    file = tmp_path / "outbox.sqlite3"
+    intent = OrderIntent(
+        share="scope1",
+        path="alice/run1",
+        kind=AcquisitionKind.FOLDER,
+        target=Target(group_id=3, container_id=7),
+    )
+    ids: list[UUID] = []
+    for _start in range(2):
+        outbox = Outbox(file, platform)
+        ids.append(uuid4())
+        outbox.add(ids[-1], "acq", "alice", intent, "grant", NOW)
+        outbox.close()
+        age_copies(file)
+    Outbox(file, platform).close()
+    spoil(file)
+    outbox = Outbox(file, platform)
+    entries = {entry.id: entry for entry in outbox.entries()}
+    assert set(entries) == set(ids)
+    assert all(entry.state is EntryState.NEW for entry in entries.values())
+    assert outbox.grant_of(entries[ids[0]]) == "grant"
+    reason = in_words(outbox.damage, None)
+    assert reason is not None and reason.code == "outbox_damaged" and "set aside" in reason.detail
+    outbox.close()
+
+
+def test_a_damaged_file_of_the_machine_is_said_when_the_outbox_is_sound(tmp_path: Path) -> None:
+    file = tmp_path / "machine.sqlite3"
+    MachineStore(file).close()
+    spoil(file)
+    store = MachineStore(file)
+    reason = in_words(None, store.damage)
+    assert reason is not None and reason.code == "machine_file_damaged"
+    store.close()
+    assert in_words(None, None) is None
