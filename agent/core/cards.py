@@ -91,6 +91,8 @@ class Facts:
     me: str
     i_am_staff: bool
     now: datetime
+    share_known: bool = False
+    """The share answers, and was looked at: what is not there is gone."""
     taking_back: bool = False
     """She cancelled it, and the bridge has not answered yet."""
 
@@ -155,6 +157,8 @@ def state_of(facts: Facts) -> CardState:
         return CardState.REFUSED
     if entry is not None and entry.reason is not None and entry.reason.code == "not_signed_in":
         return CardState.ATTENTION
+    if is_gone(facts):
+        return CardState.ATTENTION
     if facts.found is not None and facts.found.finished_at is None and stage in (None, *_BEFORE_IMPORT):
         return _unfinished(facts)
     if facts.state is None or stage is None:
@@ -168,6 +172,18 @@ def state_of(facts: Facts) -> CardState:
     if facts.state.condition == Condition.QUEUED and stage in (Stage.ACCEPTED, Stage.VERIFYING):
         return CardState.QUEUED
     return _RUNNING[stage]
+
+
+def is_gone(facts: Facts) -> bool:
+    """Whether an order waits for the end of something that is no longer there."""
+    return (
+        facts.found is None
+        and facts.share_known
+        and facts.entry is not None
+        and facts.entry.state is EntryState.ACCEPTED
+        and not facts.entry.accepted_sealed
+        and stage_of(facts.state) in _BEFORE_IMPORT
+    )
 
 
 def _attention(facts: Facts) -> bool:
@@ -218,6 +234,8 @@ def _actions(facts: Facts, state: CardState) -> tuple[str, ...]:
         return (*said, "ChooseTarget", *(("Cancel",) if ordered else ()))
     if state is CardState.ATTENTION and facts.found is not None and facts.found.is_incomplete:
         return ("DoneNow", "NotYet", "ChooseTarget", *(("Cancel",) if ordered else ()))
+    if is_gone(facts):
+        return ("Cancel",)
     if state is CardState.UNCLAIMED:
         return ("ChooseTarget",)
     if state is CardState.NEEDS_TARGET:
@@ -307,6 +325,13 @@ def _reason(facts: Facts, state: CardState) -> Reason | None:
             title="Being taken back",
             detail="You cancelled this order; the bridge has not confirmed it yet.",
             remedy="Nothing to do: it is kept here and goes out as soon as the bridge answers.",
+        )
+    if is_gone(facts):
+        return Reason(
+            code="gone_from_share",
+            title="It is no longer on the share",
+            detail="It was moved, renamed or deleted before it was finished.",
+            remedy="If it has another name now, choose the target on its new card. Then cancel this order.",
         )
     if found is not None and found.problem:
         return Reason(

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from agent.core import claims, listing, manifests
+from agent.core import claims, listing, manifests, renamed
 from agent.core.acquisition import Acquisition, ignored_names
 from agent.core.clock import Clock
 from agent.core.errors import ShareAway
@@ -23,7 +23,15 @@ from agent.core.outbox import Entry, EntryState, Outbox, StoredManifest, new_ord
 from agent.core.settle import Override
 from agent.core.sign_in import SignInDesk
 from agent.platform.base import Platform
-from server_bridge.contract import OrderIntent, OrderState, Stage, Target, WorkstationShare
+from server_bridge.contract import (
+    CommandKind,
+    CommandRequest,
+    OrderIntent,
+    OrderState,
+    Stage,
+    Target,
+    WorkstationShare,
+)
 
 log = logging.getLogger(__name__)
 BEFORE_IMPORT = frozenset({Stage.ACCEPTED, Stage.PULLING, Stage.VERIFYING})
@@ -150,6 +158,11 @@ class Clerk:
         place = self._places().get(share)
         if place is None or not newest:
             return REST_SECONDS
+        try:
+            self._follow_renames(share, place, newest)
+        except ShareAway as error:
+            log.info("share %s: %s", share, error.detail)
+            return REST_SECONDS
         for found in self._machine.acquisitions(share):
             entry = newest.get(found.id)
             if entry is None or found.problem:
@@ -212,6 +225,69 @@ class Clerk:
         log.info("order %s brings what took the place of its acquisition", entry.id)
         self._outbox.move(entry.id, found.id)
         return self._outbox.entry(entry.id)
+
+    def _follow_renames(self, share: str, place: Place, newest: dict[str, Entry]) -> None:
+        """An order whose data has another name now goes along, where that is certain and she is here.
+
+        Raises:
+            ShareAway: as the share answers.
+        """
+        session = self._desk.current()
+        left = self._left_behind(list(newest.values())) if session else {}
+        if not left or session is None:
+            return
+        rows = self._machine.acquisitions(share)
+        cancelled = {
+            one.order_id for one in self._outbox.pending_commands() if one.request.kind is CommandKind.CANCEL
+        }
+        for (there, path), entry in left.items():
+            manifest = self._outbox.manifest(entry.id)
+            hers = session.person.username == entry.person and entry.id not in cancelled
+            if there != share or manifest is None or not hers:
+                continue
+            named = [
+                found
+                for found in rows
+                if found.kind is entry.intent.kind
+                and found.person_then == entry.person
+                and found.first_seen_at > entry.created_at
+                and found.id not in newest
+                and found.file_count >= manifest.file_count
+                and self._is_renamed(manifest, path, found, place, entry.id)
+            ]
+            if len(named) == 1:
+                self._go_along(entry, named[0])
+
+    def _is_renamed(
+        self, manifest: StoredManifest, path: str, found: Acquisition, place: Place, order_id: UUID
+    ) -> bool:
+        tried = (order_id, found.content)
+        if tried in self._compared:
+            return False
+        top = self._platform.long_path(place.top)
+        judged = not self._platform.listing_is_truth
+        try:
+            built = manifests.build(top, place.share, found.path, judged=judged)
+        except (listing.Gone, listing.Unreadable, manifests.NotOrderable) as error:
+            log.info("%s: %s", found.path, error)
+            return False
+        before, now = manifests.lines_of(manifest.body), manifests.lines_of(built.body)
+        if renamed.is_renamed(before, path, now, found.path, found.kind):
+            return True
+        self._compared.add(tried)
+        return False
+
+    def _go_along(self, entry: Entry, found: Acquisition) -> None:
+        """The same target under the new name; the order of the old name ends.
+
+        The old one is cancelled first: both are in the outbox, which keeps their order.
+        """
+        log.info("order %s: %s is called %s now", entry.id, entry.intent.path, found.path)
+        cancel = CommandRequest(id=uuid4(), kind=CommandKind.CANCEL, note=f"renamed to {found.path}"[:200])
+        self._outbox.add_command(entry.id, cancel, self._clock.now())
+        state = self._machine.order(str(entry.id))
+        target = state.target if state is not None and state.target is not None else entry.intent.target
+        self.order(found, target, import_again=entry.intent.import_again)
 
     def _has_bridge_order(self, found: Acquisition) -> bool:
         """Whether another Windows user of this machine ordered it already."""

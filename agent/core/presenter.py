@@ -106,6 +106,9 @@ def facts_of(world: World) -> list[cards.Facts]:
                 me=me,
                 i_am_staff=staff,
                 now=world.now,
+                share_known=(status := world.statuses.get(share_id)) is not None
+                and status.answered
+                and status.last_answer_at is not None,
                 taking_back=key in world.taking_back and not (order and order.stage in ENDED),
             )
         )
