@@ -101,7 +101,7 @@ class Controller(QObject):
         self._typed.setSingleShot(True)
         self._typed.setInterval(TYPING_MS)
         self._undoable = ""
-        self._undo_time = QTimer(self)
+        self._undo_time = QTimer(window)  # it ends with what it would change
         self._undo_time.setObjectName("undoOffered")
         self._undo_time.setSingleShot(True)
         self._undo_time.setInterval(UNDO_MS)
