@@ -251,12 +251,11 @@ class Clerk:
                 if found.kind is entry.intent.kind
                 and found.person_then == entry.person
                 and found.first_seen_at > entry.created_at
-                and found.id not in newest
                 and found.file_count >= manifest.file_count
                 and self._is_renamed(manifest, path, found, place, entry.id)
             ]
             if len(named) == 1:
-                self._go_along(entry, named[0])
+                self._go_along(entry, named[0], ordered=named[0].id in newest)
 
     def _is_renamed(
         self, manifest: StoredManifest, path: str, found: Acquisition, place: Place, order_id: UUID
@@ -277,15 +276,21 @@ class Clerk:
         self._compared.add(tried)
         return False
 
-    def _go_along(self, entry: Entry, found: Acquisition) -> None:
+    def _go_along(self, entry: Entry, found: Acquisition, *, ordered: bool) -> None:
         """The same target under the new name; the order of the old name ends.
 
         The old one is cancelled first: both are in the outbox, which keeps their order.
+
+        Args:
+            ordered: her "from now on", or she, was quicker: the new name has its target.
         """
         log.info("order %s: %s is called %s now", entry.id, entry.intent.path, found.path)
         cancel = CommandRequest(id=uuid4(), kind=CommandKind.CANCEL, note=f"renamed to {found.path}"[:200])
         self._outbox.add_command(entry.id, cancel, self._clock.now())
         state = self._machine.order(str(entry.id))
+        if ordered:
+            self._wake_sender()
+            return
         target = state.target if state is not None and state.target is not None else entry.intent.target
         self.order(found, target, import_again=entry.intent.import_again)
 

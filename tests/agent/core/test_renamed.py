@@ -94,6 +94,22 @@ def test_an_order_goes_along_to_the_name_at_the_end(slow: Bench) -> None:
     assert intent["path"] == "alice/Embryo 3"
 
 
+def test_from_now_on_may_be_quicker_and_the_old_name_still_ends(slow: Bench) -> None:
+    started(slow)
+    sign_in(slow)
+    done(slow.engine.submit(commands.SetStandingTarget(TARGET)))
+    slow.write("alice/_running/a.tif")
+    old = order_of(slow, "_running")
+    until(lambda: slow.engine._outbox.entries()[0].accepted_revision > 0, "an open manifest is known")
+    (slow.share_top / "alice" / "_running").rename(slow.share_top / "alice" / "Plate 42")
+    until(lambda: slow.stub.orders[old]["stage"] == "cancelled", "the old name's order ended")
+    new = order_of(slow, "Plate 42")
+    assert [order["path"] for order in slow.stub.orders.values() if order["stage"] != "cancelled"] == [
+        "alice/Plate 42"
+    ]
+    assert new != old
+
+
 def test_where_it_is_not_certain_nothing_is_ordered_and_the_old_card_says_what_is_wrong(slow: Bench) -> None:
     old = writing(slow, "tmp_run")
     top: Path = slow.share_top / "alice"
