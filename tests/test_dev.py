@@ -51,9 +51,12 @@ def test_help_names_every_command_and_needs_no_set_up() -> None:
     for command in (
         "demo",
         "test",
+        "test --quick",
         "test --postgres",
         "test --mutants",
+        "test-wine",
         "faults",
+        "replay",
         "lint",
         "bench",
         "screenshots",

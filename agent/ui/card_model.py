@@ -46,6 +46,9 @@ class CardModel(QAbstractListModel):
         super().__init__(parent)
         self.setObjectName("cardModel")
         self._rows: list[Row] = []
+        self._texts: dict[str, tuple[Card, CardText]] = {}
+        """The words of each card as it was at the last snapshot."""
+        self._said_at: tuple[object, ...] = ()
 
     def show(
         self, cards: Sequence[Card], recents: Sequence[Target] = (), now: datetime | None = None
@@ -77,8 +80,17 @@ class CardModel(QAbstractListModel):
             index = self.index(position)
             self.dataChanged.emit(index, index)
 
-    @staticmethod
-    def _wanted(cards: Sequence[Card], recents: Sequence[Target], now: datetime) -> list[Row]:
+    def _text(self, card: Card, recents: Sequence[Target], now: datetime) -> CardText:
+        known = self._texts.get(card.id)
+        if known is not None and known[0] == card:
+            return known[1]
+        return card_text(card, now, recents)
+
+    def _wanted(self, cards: Sequence[Card], recents: Sequence[Target], now: datetime) -> list[Row]:
+        # A card's words change with the card, with the last target, and, being times of day, by the minute.
+        said_at = (tuple(recents), now.replace(second=0, microsecond=0))
+        if said_at != self._said_at:
+            self._said_at, self._texts = said_at, {}
         counts = Counter(card.group for card in cards)
         rows: list[Row] = []
         for group in CardGroup:
@@ -86,8 +98,9 @@ class CardModel(QAbstractListModel):
                 continue
             rows.append(Row(group, count=counts[group]))
             rows.extend(
-                Row(group, card, card_text(card, now, recents)) for card in cards if card.group is group
+                Row(group, card, self._text(card, recents, now)) for card in cards if card.group is group
             )
+        self._texts = {row.card.id: (row.card, row.text) for row in rows if row.card and row.text}
         return rows
 
     def row(self, index: AnyIndex) -> Row | None:
