@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from statistics import median
 
 from pydantic import BaseModel, ConfigDict
 
 from server_bridge.contract import Reason
 
 FILL_WINDOW_SECONDS = 1800.0
+LEAST_SECONDS = 300.0
+LEAST_SAMPLES = 6
+UNSTEADY = 4.0
+"""Times by which the first or the second half of the window may differ from the whole."""
+FORESEEN_SECONDS = 7 * 86400.0
+"""Beyond a week the last half hour foretells nothing."""
 
 
 class ShareStatus(BaseModel):
@@ -54,27 +62,53 @@ def seen_from_here(kept: ShareStatus, now: datetime, where: str) -> ShareStatus:
 @dataclass(frozen=True, slots=True)
 class _Sample:
     at: float
-    free_bytes: int
+    filled_bytes: int
+    """Since the first sample; what was freed is not taken off."""
 
 
 class FillRate:
-    """Tells in how many seconds a volume is full, from how its free bytes fell in the last half hour."""
+    """Tells in how many seconds a volume is full, from how its free bytes fell in the last half hour.
+
+    The rate is the median of the slopes between all pairs of samples (Theil and Sen): one large file, or one
+    odd answer of the system, does not move it. Room that came back (a deletion) is left out, so that cleaning
+    hides no filling. Where it is not sure, it says nothing.
+    """
 
     def __init__(self) -> None:
         self._samples: deque[_Sample] = deque()
+        self._filled = 0
+        self._free: int | None = None
 
     def add(self, at: float, free_bytes: int) -> None:
         """Take a sample; ``at`` is monotonic seconds."""
-        self._samples.append(_Sample(at, free_bytes))
+        if self._free is not None:
+            self._filled += max(0, self._free - free_bytes)
+        self._free = free_bytes
+        self._samples.append(_Sample(at, self._filled))
         while self._samples and at - self._samples[0].at > FILL_WINDOW_SECONDS:
             self._samples.popleft()
 
     def full_in_seconds(self) -> float | None:
-        """None while it does not fill, or while we have not looked for a minute."""
-        if len(self._samples) < 2:
+        """None while it does not fill, after too short a look, or where the rate is not steady enough."""
+        samples = list(self._samples)
+        if self._free is None or len(samples) < LEAST_SAMPLES:
             return None
-        first, last = self._samples[0], self._samples[-1]
-        seconds, filled = last.at - first.at, first.free_bytes - last.free_bytes
-        if seconds < 60 or filled <= 0:
+        if samples[-1].at - samples[0].at < LEAST_SECONDS:
             return None
-        return last.free_bytes / (filled / seconds)
+        middle = len(samples) // 2
+        rate, before, lately = _slope(samples), _slope(samples[:middle]), _slope(samples[middle:])
+        if rate <= 0 or not all(rate / UNSTEADY <= half <= rate * UNSTEADY for half in (before, lately)):
+            return None
+        seconds = self._free / rate
+        return seconds if seconds <= FORESEEN_SECONDS else None
+
+
+def _slope(samples: Sequence[_Sample]) -> float:
+    """Median of the bytes per second between any two samples."""
+    slopes = [
+        (later.filled_bytes - earlier.filled_bytes) / (later.at - earlier.at)
+        for number, earlier in enumerate(samples)
+        for later in samples[number + 1 :]
+        if later.at > earlier.at
+    ]
+    return median(slopes) if slopes else 0.0
