@@ -14,6 +14,7 @@ from agent.core.snapshot import Card, CardGroup, CardState, Station, StationStat
 from agent.core.template import suggestion_for
 from agent.core.witness import Witness, waiting
 from server_bridge.contract import (
+    CleaningMode,
     Condition,
     DeletionMode,
     OrderState,
@@ -418,6 +419,7 @@ def card_of(facts: Facts) -> Card:
         released_at=order.released_at if order else None,
         deletion=facts.share.deletion.value if facts.share else "",
         deletion_schedule=facts.share.deletion_schedule if facts.share else "",
+        clean=facts.share.cleaning if facts.share else CleaningMode.ASK,
         lifetime_ends_at=_lifetime_ends(facts),
         actions=_actions(facts, state),
         suggested=suggestion_for(found, facts.share) if found and facts.share and not target else None,

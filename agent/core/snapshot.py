@@ -130,6 +130,8 @@ class Card:
     """Who deletes on its share (`DeletionMode`); empty where that is not known."""
     deletion_schedule: str = ""
     """When storage staff's job runs, in their words."""
+    clean: CleaningMode = CleaningMode.ASK
+    """Whether the agent deletes it by itself."""
     lifetime_ends_at: datetime | None = None
     """When its time on the buffer ends, by the site's rule."""
     suggested: TargetSuggestion | None = None

@@ -355,3 +355,40 @@ def many(number: int) -> Snapshot:
         for n in range(base_number, number, len(bases))
     )
     return replace(AFTERNOON, cards=cards)
+
+
+_RELEASED_1 = replace(
+    EMBRYO_1,
+    state=CardState.SAFE_TO_DELETE,
+    order_id="00000000-0000-0000-0000-000000000001",
+    proven_at=NOW - timedelta(days=4),
+    released_at=NOW - timedelta(days=1),
+    deletion="agent",
+    actions=("FreeSpace",),
+)
+RELEASED = replace(
+    AFTERNOON,
+    shares=(replace(AFTERNOON.shares[0], where="Z:", deletion="agent"),),
+    cards=(
+        _RELEASED_1,
+        replace(
+            _RELEASED_1,
+            id="e0",
+            title="embryo-stack_00",
+            path="alice/embryo-stack_00",
+            order_id="00000000-0000-0000-0000-000000000002",
+            proven_at=NOW - timedelta(days=6),
+            released_at=NOW - timedelta(days=3),
+        ),
+        replace(
+            _RELEASED_1,
+            id="bobs",
+            title="bobs-plate",
+            path="bob/bobs-plate",
+            person="bob",
+            order_id="00000000-0000-0000-0000-000000000003",
+            proven_at=NOW - timedelta(days=9),
+        ),
+    ),
+)
+"""Copies on the buffer that may go, two of Alice's and one of Bob's (which only staff see)."""
