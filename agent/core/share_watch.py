@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
@@ -13,10 +12,11 @@ from pydantic import BaseModel, ConfigDict
 from server_bridge.contract import Reason
 
 FILL_WINDOW_SECONDS = 1800.0
-LEAST_SECONDS = 300.0
-LEAST_SAMPLES = 6
+BLOCK_SECONDS = 60.0
+LEAST_BLOCKS = 5
+MOST_BLOCKS = 10
 UNSTEADY = 4.0
-"""Times by which the first or the second half of the window may differ from the whole."""
+"""Times by which the middle half of the blocks may differ from the median."""
 FORESEEN_SECONDS = 7 * 86400.0
 """Beyond a week the last half hour foretells nothing."""
 
@@ -69,9 +69,9 @@ class _Sample:
 class FillRate:
     """Tells in how many seconds a volume is full, from how its free bytes fell in the last half hour.
 
-    The rate is the median of the slopes between all pairs of samples (Theil and Sen): one large file, or one
-    odd answer of the system, does not move it. Room that came back (a deletion) is left out, so that cleaning
-    hides no filling. Where it is not sure, it says nothing.
+    The half hour is cut into blocks, and the rate is their median: one large copy, or one odd answer of the
+    system, does not move it. Room that came back (a deletion) is left out, so that cleaning hides no filling.
+    Where the blocks differ too much it is not sure, and says nothing.
     """
 
     def __init__(self) -> None:
@@ -89,26 +89,25 @@ class FillRate:
             self._samples.popleft()
 
     def full_in_seconds(self) -> float | None:
-        """None while it does not fill, after too short a look, or where the rate is not steady enough."""
-        samples = list(self._samples)
-        if self._free is None or len(samples) < LEAST_SAMPLES:
+        """None while it does not fill, in the first minutes, or where the rate is not steady enough."""
+        rates = sorted(self._block_rates())
+        if self._free is None or len(rates) < LEAST_BLOCKS:
             return None
-        if samples[-1].at - samples[0].at < LEAST_SECONDS:
-            return None
-        middle = len(samples) // 2
-        rate, before, lately = _slope(samples), _slope(samples[:middle]), _slope(samples[middle:])
-        if rate <= 0 or not all(rate / UNSTEADY <= half <= rate * UNSTEADY for half in (before, lately)):
+        rate, part = median(rates), len(rates) // 4
+        if rate <= 0 or rates[part] < rate / UNSTEADY or rates[-1 - part] > rate * UNSTEADY:
             return None
         seconds = self._free / rate
         return seconds if seconds <= FORESEEN_SECONDS else None
 
-
-def _slope(samples: Sequence[_Sample]) -> float:
-    """Median of the bytes per second between any two samples."""
-    slopes = [
-        (later.filled_bytes - earlier.filled_bytes) / (later.at - earlier.at)
-        for number, earlier in enumerate(samples)
-        for later in samples[number + 1 :]
-        if later.at > earlier.at
-    ]
-    return median(slopes) if slopes else 0.0
+    def _block_rates(self) -> list[float]:
+        """Bytes per second of each block."""
+        samples = list(self._samples)
+        if not samples:
+            return []
+        length = max(BLOCK_SECONDS, (samples[-1].at - samples[0].at) / MOST_BLOCKS)
+        rates, begin = [], samples[0]
+        for sample in samples[1:]:
+            if sample.at - begin.at >= length:
+                rates.append((sample.filled_bytes - begin.filled_bytes) / (sample.at - begin.at))
+                begin = sample
+        return rates
