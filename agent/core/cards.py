@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from agent.core import claims, settle
 from agent.core.acquisition import INCOMPLETE, Acquisition
 from agent.core.claims import Claim
-from agent.core.cleaning_book import LIVE, Job, JobState
+from agent.core.cleaning_book import Job, JobState
 from agent.core.outbox import Entry, EntryState, StoredManifest
 from agent.core.snapshot import Card, CardGroup, CardState, Station, StationState, Transfer
 from agent.core.template import suggestion_for
@@ -355,9 +355,9 @@ def cleaned_card(card: Card, job: Job | None) -> Card:
     """The card of a copy that is being deleted, or of which something stayed."""
     if job is None or card.state is not CardState.SAFE_TO_DELETE:
         return card
-    if job.state in LIVE:
+    if job.is_going:
         return replace(card, actions=(), reason=job.reason)
-    if job.state is JobState.REFUSED:
+    if job.state in (JobState.REFUSED, JobState.QUEUED):
         return replace(card, reason=job.reason)
     if not job.stayed_count:
         return card

@@ -50,6 +50,20 @@ REPORT_AGAIN = timedelta(hours=1)
 ORDERS_SINCE = timedelta(days=14)
 
 
+_WAITS = {
+    Halt.PAUSED: Reason(
+        code="paused_at_microscope",
+        title="Waits while OMERO Ferry is paused",
+        remedy="It goes on by itself.",
+    ),
+    Halt.ACQUIRING: Reason(
+        code="acquiring",
+        title="Waits while the microscope writes",
+        remedy="It goes on by itself.",
+    ),
+}
+
+
 class Cleaner:
     """Runs :meth:`step` in one thread; the rest may be asked from any."""
 
@@ -263,7 +277,8 @@ class Cleaner:
     def _not_released(self, job: Job, error: AgentError) -> None:
         now = self._clock.now()
         log.info("order %s: its copy stays: %s", job.order_id, error.code)
-        if job.begun:
+        forgotten = isinstance(error, BridgeRefused) and error.status == 404
+        if job.begun and not forgotten:
             # Something of it may be gone. Nothing more goes; what went is reported when it is released again.
             self._book.forbid([job.order_id])
             self._book.later(job.order_id, now + REPORT_AGAIN, error.reason())
@@ -281,7 +296,7 @@ class Cleaner:
         )
         self._book.progress(job.order_id, len(done.paths), done.size_bytes)
         if done.halt in (Halt.PAUSED, Halt.ACQUIRING, Halt.ENDING, Halt.RAN_OUT):
-            self._book.later(job.order_id, None, None)
+            self._book.later(job.order_id, None, _WAITS.get(done.halt))
         elif done.halt is not None or not job.may_delete or not self._book.may_delete(job.order_id):
             self._book.end(job.order_id, JobState.STOPPED, now)
         else:

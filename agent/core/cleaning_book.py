@@ -77,6 +77,11 @@ class Job:
     """Path → why, of the first few that stayed."""
 
     @property
+    def is_going(self) -> bool:
+        """Whether copies go, or will: not of one that only waits to report what went."""
+        return self.state is JobState.RUNNING or (self.state is JobState.QUEUED and self.may_delete)
+
+    @property
     def title(self) -> str:
         """As on its card."""
         return self.path.rpartition("/")[2]

@@ -23,7 +23,7 @@ from agent.core import heartbeat, presenter
 from agent.core.bridge_client import BridgeClient
 from agent.core.cleaner import Cleaner
 from agent.core.cleaning import CleaningDesk
-from agent.core.cleaning_book import LIVE, CleaningBook, Job, JobState
+from agent.core.cleaning_book import CleaningBook, Job, JobState
 from agent.core.clerk import Clerk, Place
 from agent.core.clock import Clock, SystemClock
 from agent.core.command_desk import CommandDesk
@@ -607,5 +607,5 @@ class Engine:
         for subscriber in subscribers:
             subscriber(snapshot)
         busy = any(card.group in (CardGroup.NOW, CardGroup.ON_ITS_WAY) for card in snapshot.cards)
-        busy = busy or any(job.state in LIVE for job in snapshot.cleaning)
+        busy = busy or any(job.is_going for job in snapshot.cleaning)
         return BUSY_SECONDS if busy else IDLE_SECONDS

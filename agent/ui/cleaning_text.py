@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from PySide6.QtCore import QCoreApplication
 
-from agent.core.cleaning_book import LIVE, Job, JobState
+from agent.core.cleaning_book import Job, JobState
 from agent.core.snapshot import Card, CardState, ShareSnapshot, Snapshot
 from agent.ui import format as fmt
 from server_bridge.contract import CleaningMode, DeletionMode
 
 _tr = QCoreApplication.translate
+ASKED_TOGETHER = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +56,22 @@ def agent_deletes(snapshot: Snapshot) -> bool:
 
 
 def going(jobs: Iterable[Job]) -> Going | None:
-    """Return how far the deleting is; None when nothing is being deleted."""
-    live = [job for job in jobs if job.state in LIVE]
+    """Return how far the deleting is; None when nothing is being deleted.
+
+    What was asked together counts together: the bar does not jump back when one of several is done.
+    """
+    jobs = list(jobs)
+    live = [job for job in jobs if job.is_going]
     if not live:
         return None
+    first = min(job.asked_at for job in live) - ASKED_TOGETHER
+    over = [job for job in jobs if not job.is_going and job.asked_at >= first]
+    done = [*live, *over]
     return Going(
-        sum(job.files_done for job in live),
-        sum(job.files_total for job in live),
-        sum(job.bytes_done for job in live),
-        sum(job.bytes_total for job in live),
+        sum(job.files_done for job in done),
+        sum(job.files_total for job in live) + sum(job.files_done for job in over),
+        sum(job.bytes_done for job in done),
+        sum(job.bytes_total for job in live) + sum(job.bytes_done for job in over),
     )
 
 

@@ -21,7 +21,6 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from agent.core.cleaning_book import LIVE
 from agent.core.commands import Command, FreeSpace, StopFreeing
 from agent.core.errors import AgentError
 from agent.core.snapshot import Card, Snapshot
@@ -72,8 +71,8 @@ class GoingBox(Box):
         else:
             self.title.setText(self.tr("Deleting copies: {how}").format(how=going.text()))
             self.bar.show_part(going.part)
-        live = [job for job in jobs if job.state in LIVE]
-        over = [job for job in jobs if job.state not in LIVE]
+        live = [job for job in jobs if job.is_going]
+        over = [job for job in jobs if not job.is_going]
         lines = []
         for job in [*live, *reversed(over)]:
             lines.append(words.job_text(job, now))

@@ -123,6 +123,19 @@ def test_progress_can_be_stopped_and_what_stayed_is_told(
     assert dialog.going.stop.isHidden() and dialog.going.bar.isHidden()
 
 
+def test_the_bar_does_not_jump_back_when_one_of_several_is_done(controller: Controller) -> None:
+    first, second = samples.RELEASED.cards[:2]
+    over = job(first, JobState.DONE, ended_at=samples.NOW, bytes_done=10 * samples.GB, files_done=400)
+    waits = job(second, JobState.QUEUED, bytes_done=0, files_done=0)
+    going = cleaning_text.going([over, waits])
+    assert going is not None and going.part == 0.5
+    assert going.text() == "10.0 of 20.0 GB · 400 of 800 files"
+    earlier = replace(over, asked_at=samples.NOW - timedelta(hours=1))
+    going = cleaning_text.going([earlier, waits])
+    assert going is not None and going.part == 0.0
+    assert cleaning_text.going([over]) is None
+
+
 def test_a_hung_share_is_said_where_the_progress_is(controller: Controller) -> None:
     stuck = Reason(code="share_stuck", title="The share has not answered for 42 s", detail="Z: hangs.")
     first = samples.RELEASED.cards[0]
