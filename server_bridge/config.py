@@ -20,7 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from server_bridge.contract import DeletionMode, SessionPolicy, ShareId
+from server_bridge.contract import CleaningMode, DeletionMode, SessionPolicy, ShareId
 from server_bridge.errors import ConfigurationError
 from server_bridge.rule_config import ShareRuleConfig
 
@@ -122,6 +122,11 @@ class ShareConfig(_Section):
     quarantine_days: Annotated[float, Field(ge=0)] = 30.0
     """How long a staged copy is kept whose data was deleted in OMERO."""
     deletion: DeletionMode = DeletionMode.STORAGE
+    deletion_schedule: Annotated[str, Field(max_length=100)] = ""
+    """For people: when the storage staff's job runs."""
+    clean: CleaningMode = CleaningMode.ASK
+    """Whether the agent deletes released copies by itself; only with ``deletion = "agent"``."""
+    clean_below_percent: Annotated[float, Field(gt=0, lt=100)] = 20.0
     patterns: PatternConfig = PatternConfig()
     rule: ShareRuleConfig = ShareRuleConfig()
     person_folder: str = ""
@@ -145,6 +150,12 @@ class ShareConfig(_Section):
             raise ValueError("`floor_rate_mib_s` is above `full_rate_mib_s`")
         if self.floor_until_fill >= self.full_from_fill:
             raise ValueError("`floor_until_fill` must be below `full_from_fill`")
+        return self
+
+    @model_validator(mode="after")
+    def _cleans_what_it_may(self) -> ShareConfig:
+        if self.clean is not CleaningMode.ASK and self.deletion is not DeletionMode.AGENT:
+            raise ValueError(f'`clean = "{self.clean.value}"` needs `deletion = "agent"`')
         return self
 
 

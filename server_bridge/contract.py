@@ -184,6 +184,17 @@ class DeletionMode(StrEnum):
     AGENT = "agent"
 
 
+class CleaningMode(StrEnum):
+    """When an agent that may delete removes released copies."""
+
+    ASK = "ask"
+    """A person says which."""
+    WHEN_LOW = "when-low"
+    """By itself while the share has too little room, the oldest first."""
+    RELEASED = "released"
+    """By itself as soon as they are released."""
+
+
 class SessionPolicy(Answer):
     """When a person who forgot to sign out is signed out; a workstation may only be stricter."""
 
@@ -289,8 +300,22 @@ class WorkstationShare(Answer):
     mtime_tolerance_seconds: float = 2.0
     rule: AcquisitionRule = AcquisitionRule()
     hold_days: float = 3.0
+    lifetime_days: float | None = None
+    """How long data may lie there; None: the bridge does not say."""
     deletion: DeletionMode = DeletionMode.STORAGE
+    deletion_schedule: str = ""
+    """When storage staff's job runs, in their words: "each night at 02:00"."""
+    clean: str = CleaningMode.ASK.value
+    """A `CleaningMode`; one that an older agent does not know is as good as ``ask``."""
+    clean_below_percent: float = 20.0
+    """For ``when-low``: of the share's volume that is free."""
     ignore_patterns: tuple[str, ...] = ()
+
+    @property
+    def cleaning(self) -> CleaningMode:
+        """When the agent deletes by itself: only where it may delete at all."""
+        known = self.clean in set(CleaningMode) and self.deletion is DeletionMode.AGENT
+        return CleaningMode(self.clean) if known else CleaningMode.ASK
 
 
 class Workstation(Answer):
@@ -337,6 +362,22 @@ class ShareHeartbeat(Request):
     total_bytes: int | None = None
 
 
+class ShareCleaning(Request):
+    """What an agent that deletes on a share does there."""
+
+    share: ShareId
+    mode: Annotated[str, Field(max_length=32)] = CleaningMode.ASK.value
+    running: bool = False
+    queued: Annotated[int, Field(ge=0)] = 0
+    """Acquisitions whose copies are still to be deleted."""
+    released_bytes: Annotated[int, Field(ge=0)] = 0
+    """Released, and still on the buffer."""
+    freed_bytes: Annotated[int, Field(ge=0)] = 0
+    """In the last day."""
+    stayed_files: Annotated[int, Field(ge=0)] = 0
+    """In the last day: changed since, or not to be deleted for another reason."""
+
+
 LONGEST_PAUSE_SECONDS = 8 * 3600.0
 
 
@@ -365,6 +406,8 @@ class Heartbeat(Request):
     paused_for_programs: Annotated[tuple[Name, ...], Field(max_length=32)] = ()
     """The pause ends with these acquisition programs, at the latest then."""
     load: AgentLoad | None = None
+    cleaning: Annotated[tuple[ShareCleaning, ...], Field(max_length=64)] = ()
+    """Of the shares on which this agent may delete."""
 
 
 class HeartbeatAnswer(Answer):

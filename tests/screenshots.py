@@ -26,6 +26,7 @@ from agent.core.snapshot import CardState, SignOutDue, SignOutWhy
 from agent.ui import icons
 from agent.ui.application import make_qt_application
 from agent.ui.controller import Controller
+from agent.ui.free_space_dialog import FreeSpaceDialog
 from agent.ui.sign_in_dialog import SignInDialog
 from agent.ui.theme import Scheme, Theme
 from agent.ui.tray_state import TrayState
@@ -142,6 +143,7 @@ def _one_scheme(camera: Photographer, controller: Controller, name: str) -> None
     controller.show_snapshot(samples.AFTERNOON)
     controller.choose_target(samples.PLATE_4, samples.PLATES)
     _dialog(camera, controller, f"target-{name}")
+    _free_space(camera, controller, name)
     controller.show_snapshot(samples.NOBODY)
     controller.sign_in()
     _dialog(camera, controller, f"sign-in-{name}")
@@ -154,6 +156,21 @@ def _one_scheme(camera: Photographer, controller: Controller, name: str) -> None
     window.choose(next(c.id for c in long if c.state is CardState.COPYING))
     camera.take(f"small-{name}", window)
     window.resize(1120, 700)
+
+
+def _free_space(camera: Photographer, controller: Controller, name: str) -> None:
+    controller.show_snapshot(samples.RELEASED)
+    camera.take(f"released-{name}", controller.window)
+    controller.free_space()
+    dialog = controller.dialog
+    if not isinstance(dialog, FreeSpaceDialog):
+        raise RuntimeError("no list of what may be freed")
+    dialog.all.click()
+    dialog.free.click()
+    camera.wait_for(dialog.isVisible)
+    camera.take(f"free-space-{name}", controller.window, over=dialog)
+    controller.show_snapshot(samples.FREEING)
+    _dialog(camera, controller, f"freeing-{name}")
 
 
 def _dialog(camera: Photographer, controller: Controller, name: str) -> None:

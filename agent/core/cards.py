@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from agent.core import claims, settle
 from agent.core.acquisition import INCOMPLETE, Acquisition
 from agent.core.claims import Claim
+from agent.core.cleaning_book import Job, JobState
 from agent.core.outbox import Entry, EntryState, StoredManifest
 from agent.core.snapshot import Card, CardGroup, CardState, Station, StationState, Transfer
 from agent.core.template import suggestion_for
 from agent.core.witness import Witness, waiting
 from server_bridge.contract import (
+    CleaningMode,
     Condition,
     DeletionMode,
     OrderState,
@@ -377,6 +379,34 @@ def _reason(facts: Facts, state: CardState) -> Reason | None:
     return None
 
 
+def _lifetime_ends(facts: Facts) -> datetime | None:
+    """Counted as the bridge does it: from when it was last written or first seen, whichever is later."""
+    found, share = facts.found, facts.share
+    if found is None or share is None or share.lifetime_days is None:
+        return None
+    return max(found.first_seen_at, found.last_change_at) + timedelta(days=share.lifetime_days)
+
+
+def cleaned_card(card: Card, job: Job | None) -> Card:
+    """The card of a copy that is being deleted, or of which something stayed."""
+    if job is None or card.state is not CardState.SAFE_TO_DELETE:
+        return card
+    if job.is_going:
+        return replace(card, actions=(), reason=job.reason)
+    if job.state in (JobState.REFUSED, JobState.QUEUED):
+        return replace(card, reason=job.reason)
+    if not job.stayed_count:
+        return card
+    path, why = next(iter(job.stayed.items()))
+    reason = Reason(
+        code="files_stayed",
+        title="1 file stays" if job.stayed_count == 1 else f"{job.stayed_count} files stay",
+        detail=f"{path}: {why}.",
+        remedy="Look whether it is still needed; the platform staff help.",
+    )
+    return replace(card, reason=reason)
+
+
 def card_of(facts: Facts) -> Card:
     """Make the card."""
     found, entry, order = facts.found, facts.entry, facts.state
@@ -421,6 +451,12 @@ def card_of(facts: Facts) -> Card:
         image_count=order.result.image_count if order and order.result else 0,
         leaves_buffer_at=order.release_not_before if order else None,
         left_out=order.left_out if order else (),
+        proven_at=order.proven_at if order else None,
+        released_at=order.released_at if order else None,
+        deletion=facts.share.deletion.value if facts.share else "",
+        deletion_schedule=facts.share.deletion_schedule if facts.share else "",
+        clean=facts.share.cleaning if facts.share else CleaningMode.ASK,
+        lifetime_ends_at=_lifetime_ends(facts),
         actions=_actions(facts, state),
         suggested=suggestion_for(found, facts.share) if found and facts.share and not target else None,
     )

@@ -12,7 +12,8 @@ from uuid import UUID, uuid4
 from agent.core import commands, freeing
 from agent.core.acquisition import Acquisition
 from agent.core.bridge_client import BridgeClient, Credentials
-from agent.core.clerk import Clerk, Place, newest_entries
+from agent.core.cleaning import CleaningDesk
+from agent.core.clerk import Clerk, newest_entries
 from agent.core.clock import Clock
 from agent.core.errors import AgentError
 from agent.core.forgotten import ForgottenSignIn
@@ -24,7 +25,7 @@ from agent.core.settle import Override
 from agent.core.sign_in import SignInDesk
 from agent.core.targets import TargetTree
 from agent.platform.base import Platform
-from server_bridge.contract import CommandKind, CommandRequest, DeletionMode, OrderState, Target
+from server_bridge.contract import CommandKind, CommandRequest, OrderState, Target
 
 log = logging.getLogger(__name__)
 ANSWER_SECONDS = 20.0
@@ -63,10 +64,10 @@ class CommandDesk:
         clock: Clock,
         workstation: Callable[[], str],
         registered: Callable[[], str],
-        places: Callable[[], dict[str, Place]],
         wake: Callable[[], None],
         look_now: Callable[[], None],
         look_at: Callable[[str, str], None],
+        cleaning: CleaningDesk,
         pause: PauseDesk,
         pause_changed: Callable[[], None],
     ) -> None:
@@ -82,10 +83,10 @@ class CommandDesk:
         self._clock = clock
         self._workstation = workstation
         self._registered = registered
-        self._places = places
         self._wake = wake
         self._look_now = look_now
         self._look_at = look_at
+        self._cleaning = cleaning
         self._pause = pause
         self._pause_changed = pause_changed
 
@@ -123,7 +124,9 @@ class CommandDesk:
                     CommandRequest(id=uuid4(), kind=CommandKind.ACCEPT_LEFT_OUT, note=command.note),
                 )
             case commands.FreeSpace():
-                return self._free(command.card_ids)
+                self._free(command.card_ids)
+            case commands.StopFreeing():
+                self._stop_freeing()
             case commands.Pause():
                 session = self._desk.current()
                 person = session.person if session else None
@@ -277,46 +280,16 @@ class CommandDesk:
 
     # --- room on the buffer ---------------------------------------------------------------------------
 
-    def _free(self, card_ids: tuple[str, ...]) -> freeing.Freed:
-        total = freeing.Freed()
+    def _free(self, card_ids: tuple[str, ...]) -> None:
+        orders = []
         for card_id in card_ids:
-            done = self._free_one(card_id)
-            total.paths += done.paths
-            total.skipped |= done.skipped
-        self._look_now()
-        if total.skipped and not total.paths:
-            path, reason = next(iter(total.skipped.items()))
-            more = f" ({len(total.skipped)} files stay)" if len(total.skipped) > 1 else ""
-            raise freeing.NotReleased(
-                f"{path}: {reason}{more}.",
-                title="Nothing was deleted",
-                remedy="Ask the platform staff if the data on the share should have been the same.",
-            )
-        return total
+            _found, _entry, order = self._find(card_id)
+            if order is None:
+                raise freeing.NotReleased("There is no order for it.")
+            self._require_mine(order.person)
+            orders.append(order)
+        self._cleaning.ask(orders, self._desk.require().person.username)
 
-    def _free_one(self, card_id: str) -> freeing.Freed:
-        _found, entry, order = self._find(card_id)
-        if order is None:
-            raise freeing.NotReleased("There is no order for it.")
-        self._require_mine(order.person)
-        place = self._places().get(order.share)
-        if place is None or place.share.deletion is not DeletionMode.AGENT:
-            raise freeing.NotReleased(
-                "On this share the storage staff delete.",
-                code="deletion_is_storages",
-                title="This share's data is deleted by storage staff",
-                remedy="Nothing to do.",
-            )
-        del entry
-        release = self._client.release(order.id, Credentials(workstation=self._workstation()))
-        done = freeing.free(
-            release,
-            place.share,
-            self._platform.long_path(place.top),
-            freeing.Place(order.path, order.members),
-            self._clock.now,
-            lambda freed: self._outbox.put_freed(order.id, freed.report().model_dump_json()),
-        )
-        log.info("order %s: %d files freed, %d stay", order.id, len(done.paths), len(done.skipped))
-        self._wake()
-        return done
+    def _stop_freeing(self) -> None:
+        me = self._desk.require().person
+        self._cleaning.stop(lambda job: me.is_staff or me.username in (job.person, job.asked_by))

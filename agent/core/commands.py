@@ -81,9 +81,17 @@ class AcceptLeftOut:
 
 @dataclass(frozen=True, slots=True)
 class FreeSpace:
-    """Delete the released buffer copies of these cards (only where staff gave this agent delete rights)."""
+    """Delete the released buffer copies of these cards (only where staff gave this agent delete rights).
+
+    It ends when that is written down; how far it is stands in the snapshots.
+    """
 
     card_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StopFreeing:
+    """Delete no more of what is being deleted: what the person may stop of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,7 @@ Command = (
     | Retry
     | AcceptLeftOut
     | FreeSpace
+    | StopFreeing
     | Pause
     | Resume
     | LookNow

@@ -1,9 +1,9 @@
 """The one place that owns threads. Everything it shows is a snapshot; everything it does is a command.
 
-Threads: two per share (one looks, one serves its orders), the clerk (orders follow acquisitions), the sender
-(outbox to bridge), the feed, the station (registration and heartbeat), the watch over forgotten sign-ins, the
-presenter, and a few for commands. None shares more than the two SQLite files and a few small locked values,
-and none dies silently (see :mod:`agent.core.workers`).
+Threads: two per share (one looks, one serves its orders), and a third where the agent may delete, the clerk
+(orders follow acquisitions), the sender (outbox to bridge), the feed, the station (registration and
+heartbeat), the watch over forgotten sign-ins, the presenter, and a few for commands. None shares more than
+the SQLite files and a few small locked values, and none dies silently (see :mod:`agent.core.workers`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +21,9 @@ from typing import Any
 
 from agent.core import heartbeat, presenter
 from agent.core.bridge_client import BridgeClient
+from agent.core.cleaner import Cleaner
+from agent.core.cleaning import CleaningDesk
+from agent.core.cleaning_book import CleaningBook, Job, JobState
 from agent.core.clerk import Clerk, Place
 from agent.core.clock import Clock, SystemClock
 from agent.core.command_desk import CommandDesk
@@ -48,6 +52,7 @@ from agent.platform import Platform, select
 from server_bridge.contract import (
     AcquisitionRule,
     CommandKind,
+    DeletionMode,
     Heartbeat,
     Reason,
     SessionPolicy,
@@ -107,6 +112,7 @@ class Engine:
         self._name = settings.workstation_name or platform.hostname()
         self._machine = MachineStore(platform.machine_dir() / "machine.sqlite3")
         self._outbox = Outbox(platform.user_dir() / "outbox.sqlite3", platform)
+        self._book = CleaningBook(platform.machine_dir() / "cleaning.sqlite3")
         self._client = BridgeClient(
             settings.bridge_url, ca_file=settings.ca_file, timeout_seconds=settings.request_seconds
         )
@@ -114,6 +120,7 @@ class Engine:
         self._bridge = BridgeSnapshot(reachable=False, last_answer_at=None)
         self._faults: dict[str, Reason] = {}
         self._runners: dict[str, ShareRunner] = {}
+        self._cleaners: dict[str, Cleaner] = {}
         self._subscribers: dict[int, Subscriber] = {}
         self._next_subscriber = 0
         self._latest: Snapshot | None = None
@@ -132,6 +139,7 @@ class Engine:
             programs=self._programs,
             pause=self._pause,
             places=self._places,
+            jobs=self._book.jobs,
             beat_soon=self._beat_soon,
         )
         self.desk = SignInDesk(platform.vault(), self._outbox, clock)
@@ -189,6 +197,7 @@ class Engine:
             sign_out=lambda: self._command_desk.sign_out(),
             changed=self._changed,
         )
+        self._cleaning = CleaningDesk(self._book, self._machine, clock, self._places, self._wake_cleaners)
         self._command_desk = CommandDesk(
             client=self._client,
             machine=self._machine,
@@ -202,10 +211,10 @@ class Engine:
             clock=clock,
             workstation=header,
             registered=self._station.any_header,
-            places=self._places,
             wake=self._wake_all,
             look_now=self._look_now,
             look_at=self._look_at,
+            cleaning=self._cleaning,
             pause=self._pause,
             pause_changed=self._pause_changed,
         )
@@ -286,7 +295,7 @@ class Engine:
             return
         with self._lock:
             self._stopped = True  # from here on nobody starts another runner
-            runners = list(self._runners.values())
+            runners: list[ShareRunner | Cleaner] = [*self._cleaners.values(), *self._runners.values()]
         for worker in self._workers.values():
             worker.stop()
         for runner in runners:
@@ -308,6 +317,7 @@ class Engine:
         if ended:
             self._machine.close()
             self._outbox.close()
+            self._book.close()
 
     # --- wiring ---------------------------------------------------------------------------------------
 
@@ -360,6 +370,20 @@ class Engine:
             runners = list(self._runners.values())
         for runner in runners:
             runner.wake_orders()
+
+    def _wake_cleaners(self) -> None:
+        with self._lock:
+            cleaners = list(self._cleaners.values())
+        for cleaner in cleaners:
+            cleaner.wake()
+
+    def _freed(self, share: str) -> None:
+        """Something was deleted there: report it, and look."""
+        self._wake_sender()
+        with self._lock:
+            runner = self._runners.get(share)
+        if runner is not None:
+            runner.look_now()
 
     def _look_now(self) -> None:
         self._station.look_now()
@@ -424,6 +448,11 @@ class Engine:
                 if top is not None and share_id not in self._runners:
                     self._runners[share_id] = runner = self._runner(share, top)
                     runner.start()
+            for share_id, runner in self._runners.items():
+                # One per share for good: it may be in a hung call, and asks each time what it may.
+                if runner.share.deletion is DeletionMode.AGENT and share_id not in self._cleaners:
+                    self._cleaners[share_id] = cleaner = self._cleaner(share_id)
+                    cleaner.start()
         if self._started:
             self._wake_all()
             self._workers["feed"].wake()
@@ -449,6 +478,31 @@ class Engine:
             serve=self._clerk.serve,
             paused=lambda: self._pause.current() is not None,
         )
+
+    def _cleaner(self, share: str) -> Cleaner:
+        return Cleaner(
+            share,
+            book=self._book,
+            client=self._client,
+            machine=self._machine,
+            outbox=self._outbox,
+            platform=self._platform,
+            clock=self._clock,
+            workstation=self._station.header,
+            place=lambda: self._places().get(share),
+            looks=lambda: self._looks_at(share),
+            paused=lambda: self._pause.current() is not None,
+            acquiring=lambda: share in self._lease.last[0],
+            look_acquiring=lambda: share in self._lease.look(),
+            freed=self._freed,
+            changed=self._changed,
+            stuck_seconds=self._settings.stuck_seconds,
+        )
+
+    def _looks_at(self, share: str) -> bool:
+        with self._lock:
+            runner = self._runners.get(share)
+        return runner is not None and runner.is_looking and runner.status(None).answered
 
     def _session_policy(self) -> SessionPolicy:
         workstation = self._station.workstation()
@@ -480,6 +534,7 @@ class Engine:
             pause=self._pause.current(),
             load=self._load.load(),
             pauses={share: self._machine.pauses(share, now - PAUSES_KEPT) for share in self._places()},
+            cleaning=self._cleaning.told(self._machine.orders(now - ORDERS_KEPT)),
         )
 
     def _bridge_snapshot(self, workstation: Workstation | None) -> BridgeSnapshot:
@@ -488,9 +543,19 @@ class Engine:
             for share, runner in self._runners.items():
                 if runner.orders_fault is not None:
                     faults[f"orders-{share}"] = runner.orders_fault
+            faults |= {f"clean-{one}": c.fault for one, c in self._cleaners.items() if c.fault is not None}
         problem = bridge.problem or next(iter(faults.values()), None)
         status = workstation.status.value if workstation else ""
         return BridgeSnapshot(bridge.reachable, bridge.last_answer_at, problem, status)
+
+    def _jobs(self) -> tuple[Job, ...]:
+        """What is being deleted, with the word of a share that hangs meanwhile."""
+        with self._lock:
+            silent = {share: cleaner.problem() for share, cleaner in self._cleaners.items()}
+        return tuple(
+            replace(job, reason=silent.get(job.share) or job.reason) if job.state is JobState.RUNNING else job
+            for job in self._book.jobs()
+        )
 
     def _world(self, now: datetime) -> presenter.World:
         workstation = self._station.workstation()
@@ -506,6 +571,8 @@ class Engine:
             bridge=self._bridge_snapshot(workstation),
             statuses=self._statuses(),
             mounted=frozenset(self._settings.shares),
+            where={share: self._where(top) for share, top in self._settings.shares.items()},
+            jobs=self._jobs(),
             acquisitions=self._machine.acquisitions(),
             entries=entries,
             orders=self._machine.orders(now - ORDERS_KEPT),
@@ -527,6 +594,11 @@ class Engine:
             load=self._load.load(),
         )
 
+    @staticmethod
+    def _where(top: Path) -> str:
+        """How a person names the place: ``Z:``, or the whole path where there is no drive."""
+        return top.drive or str(top)
+
     def _present(self) -> float:
         now = self._clock.now()
         if self._clock.monotonic() - self._pruned_at > 3600:
@@ -542,4 +614,5 @@ class Engine:
         for subscriber in subscribers:
             subscriber(snapshot)
         busy = any(card.group in (CardGroup.NOW, CardGroup.ON_ITS_WAY) for card in snapshot.cards)
+        busy = busy or any(job.is_going for job in snapshot.cleaning)
         return BUSY_SECONDS if busy else IDLE_SECONDS

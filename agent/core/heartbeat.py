@@ -12,6 +12,7 @@ from agent.core.share_watch import ShareStatus
 from server_bridge.contract import (
     AgentLoad,
     Heartbeat,
+    ShareCleaning,
     ShareHeartbeat,
     UnorderedAcquisition,
     WorkstationShare,
@@ -19,7 +20,7 @@ from server_bridge.contract import (
 
 MOST_UNORDERED = 500
 LATER_FIELDS = frozenset(
-    {"quiet_suggestions", "paused_for_seconds", "paused_by", "paused_for_programs", "load"}
+    {"quiet_suggestions", "paused_for_seconds", "paused_by", "paused_for_programs", "load", "cleaning"}
 )
 """What bridges of the first version refuse as unknown."""
 
@@ -37,6 +38,7 @@ def beat(
     pause: Pause | None = None,
     load: AgentLoad | None = None,
     pauses: Mapping[str, Sequence[Longest]] | None = None,
+    cleaning: Sequence[ShareCleaning] = (),
 ) -> Heartbeat:
     """Make a heartbeat.
 
@@ -46,6 +48,7 @@ def beat(
         acquiring: Ids of the shares that the microscope writes onto (`agent.core.acquiring`).
         pause: The one that holds now.
         load: What this agent costs.
+        cleaning: What is deleted on shares where this agent may.
         pauses: By share id: the longest pauses of acquisitions that went on.
     """
     told = []
@@ -85,4 +88,5 @@ def beat(
         paused_by=pause.by[:255] if pause else "",
         paused_for_programs=tuple(name[:255] for name in pause.programs[:32]) if pause else (),
         load=load,
+        cleaning=tuple(cleaning),
     )

@@ -7,9 +7,13 @@ microscope begins or ends to acquire and when a pause begins or ends.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
 from agent.core.acquiring import acquiring
+from agent.core.acquisition import Acquisition
+from agent.core.cleaning import is_cleaned
+from agent.core.cleaning_book import Job
 from agent.core.clerk import Place
 from agent.core.clock import Clock
 from agent.core.machine_store import MachineStore
@@ -31,6 +35,7 @@ class LeaseKeeper:
         programs: RunningPrograms,
         pause: PauseDesk,
         places: Callable[[], Mapping[str, Place]],
+        jobs: Callable[[str], Sequence[Job]] = lambda _share: (),
         beat_soon: Callable[[], None],
     ) -> None:
         self._machine = machine
@@ -38,6 +43,7 @@ class LeaseKeeper:
         self._programs = programs
         self._pause = pause
         self._places = places
+        self._jobs = jobs
         self._beat_soon = beat_soon
         self._guard = threading.Lock()
         self._said: Said = (frozenset(), False)
@@ -57,8 +63,13 @@ class LeaseKeeper:
         return frozenset(
             share
             for share, rule in rules.items()
-            if acquiring(self._machine.acquisitions(share), now, rule, running, paused=paused)
+            if acquiring(self._written(share, now), now, rule, running, paused=paused)
         )
+
+    def _written(self, share: str, now: datetime) -> list[Acquisition]:
+        """What somebody else than this agent changed."""
+        jobs, found = self._jobs(share), self._machine.acquisitions(share)
+        return [one for one in found if not is_cleaned(one, jobs, now)] if jobs else found
 
     def look(self) -> frozenset[str]:
         """Look, and have the bridge told where something changed. Returns the shares."""

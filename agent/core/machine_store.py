@@ -58,6 +58,11 @@ MIGRATIONS = (
 ENDED = frozenset({Stage.RETIRED, Stage.CANCELLED, Stage.DISCARDED})
 PAUSES_KEPT = timedelta(days=180)
 """A microscope whose habits changed is not waited for for ever."""
+_STILL_THERE = (
+    "EXISTS (SELECT 1 FROM acquisitions AS a"
+    " WHERE a.gone_at IS NULL AND a.share = orders.share AND a.path = orders.path)"
+)
+"""A released copy may lie for weeks: without its order it would look like data that nobody ordered."""
 PRESENCE_LEASE = timedelta(minutes=2)
 """A session whose process died without signing out counts as present for this long."""
 
@@ -316,9 +321,10 @@ class MachineStore:
             )
 
     def orders(self, since: datetime) -> list[OrderState]:
-        """The bridge's orders that changed since, newest first."""
+        """The bridge's orders that changed since, or whose data is still there, newest first."""
         rows = self._database.connection().execute(
-            "SELECT state FROM orders WHERE updated_at >= ? ORDER BY updated_at DESC", (to_text(since),)
+            f"SELECT state FROM orders WHERE updated_at >= ? OR {_STILL_THERE} ORDER BY updated_at DESC",
+            (to_text(since),),
         )
         return [_order_state(row["state"]) for row in rows]
 
@@ -354,7 +360,9 @@ class MachineStore:
     def forget_orders(self, before: datetime) -> None:
         """Drop orders that nobody looks at any more; the bridge keeps their history."""
         with self._database.write() as connection:
-            connection.execute("DELETE FROM orders WHERE updated_at < ?", (to_text(before),))
+            connection.execute(
+                f"DELETE FROM orders WHERE updated_at < ? AND NOT {_STILL_THERE}", (to_text(before),)
+            )
             connection.execute("DELETE FROM acquisitions WHERE gone_at < ?", (to_text(before),))
             connection.execute("DELETE FROM pauses WHERE ended_at < ?", (to_text(before - PAUSES_KEPT),))
 

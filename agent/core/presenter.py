@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from agent.core import cards, footer
 from agent.core.acquisition import Acquisition
 from agent.core.claims import Claim
+from agent.core.cleaning_book import Job
 from agent.core.clerk import newest_entries
 from agent.core.machine_store import ENDED
 from agent.core.outbox import Entry, EntryState, StoredManifest
@@ -51,6 +52,10 @@ class World:
     statuses: Mapping[str, ShareStatus] = field(default_factory=dict)
     mounted: frozenset[str] = frozenset()
     """Shares that the settings say where to find."""
+    where: Mapping[str, str] = field(default_factory=dict)
+    """How a person names their places."""
+    jobs: Sequence[Job] = ()
+    """Copies that are to be deleted."""
     acquisitions: Sequence[Acquisition] = ()
     entries: Sequence[Entry] = ()
     manifests: Mapping[str, StoredManifest] = field(default_factory=dict)
@@ -245,9 +250,21 @@ def _shares(world: World) -> tuple[ShareSnapshot, ...]:
                 full_in_seconds=status.full_in_seconds,
                 hints=status.hints,
                 waiting=status.waiting,
+                where=world.where.get(share.id, ""),
+                deletion=share.deletion.value,
+                clean=share.cleaning,
+                clean_below_percent=share.clean_below_percent,
             )
         )
     return tuple(found)
+
+
+def _cleaning(world: World) -> tuple[Job, ...]:
+    """Jobs about her data; staff see all of this workstation."""
+    if world.person is None:
+        return ()
+    me, staff = world.person.username, world.person.is_staff
+    return tuple(job for job in world.jobs if staff or me in (job.person, job.asked_by))
 
 
 def _sort_key(card: Card) -> tuple[int, float, str]:
@@ -263,8 +280,10 @@ def present(world: World) -> Snapshot:
     shown: list[Card] = []
     mine: list[footer.Mine] = []
     unclaimed = attention = 0
+    jobs = {job.order_id: job for job in world.jobs}
     for facts in facts_of(world):
         card = paused_card(cards.card_of(facts), facts, world)
+        card = cards.cleaned_card(card, jobs.get(card.order_id or ""))
         if is_shown(facts, card):
             hers = facts.i_am_staff or facts.claim is not Claim.SOMEBODY_ELSES
             shown.append(card if hers else for_others(card))
@@ -292,6 +311,7 @@ def present(world: World) -> Snapshot:
         standing_target=world.standing_target,
         standing_target_text=cards.target_text(world.standing_target),
         cards=tuple(sorted(shown, key=_sort_key)),
+        cleaning=_cleaning(world),
         log_off=footer.verdict(
             person,
             mine,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from uuid import UUID
 
@@ -22,6 +22,10 @@ from server_bridge.contract import CommandKind, FreedReport, OrderState, Problem
 
 log = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS = 1.0
+REPORT_REST_SECONDS = 600.0
+"""Between two tries to report what was freed for an order that is not released any more."""
+REPORT_CHARACTERS = 500_000
+"""Of one report; the bridge takes 4 MiB (`server_bridge/api/middleware.py`), and an escape may be long."""
 
 
 class GrantUnreadable(BridgeRefused):
@@ -60,6 +64,7 @@ class Sender:
         self._lock = threading.Lock()
         self._waiting: dict[UUID, Future[None]] = {}
         self._verify = True
+        self._reports_rest: dict[UUID, float] = {}
 
     # --- from other threads ---------------------------------------------------------------------------
 
@@ -245,11 +250,18 @@ class Sender:
 
     def _send_reports(self) -> None:
         for order_id, text in self._outbox.freed_reports().items():
-            report = FreedReport.model_validate_json(text)
+            if self._clock.monotonic() < self._reports_rest.get(order_id, 0.0):
+                continue
             try:
-                self._client.freed(order_id, report, Credentials(workstation=self._workstation()))
+                for part in parts_of(FreedReport.model_validate_json(text)):
+                    self._client.freed(order_id, part, Credentials(workstation=self._workstation()))
             except BridgeRefused as error:
                 log.warning("order %s: the report of what was freed: %s", order_id, error.code)
+                if error.code == "not_released":
+                    # Its release was taken back meanwhile. What went has gone: the bridge hears it later.
+                    self._reports_rest[order_id] = self._clock.monotonic() + REPORT_REST_SECONDS
+                    continue
+            self._reports_rest.pop(order_id, None)
             self._outbox.drop_freed(order_id, text)
 
     def _verify_entries(self) -> None:
@@ -271,6 +283,24 @@ class Sender:
             if state.manifest_revision < entry.accepted_revision:
                 log.warning("order %s: the bridge lost a manifest: sent again", entry.id)
                 self._outbox.forget_manifest(entry.id)
+
+
+def parts_of(report: FreedReport) -> Iterator[FreedReport]:
+    """The report in pieces that the bridge takes; an empty one is a piece."""
+    paths: list[str] = []
+    skipped: dict[str, str] = {}
+    size = 0
+    for path in (*report.paths, *report.skipped):
+        reason = report.skipped.get(path)
+        if size and size + len(path) + len(reason or "") > REPORT_CHARACTERS:
+            yield FreedReport(paths=tuple(paths), skipped=skipped)
+            paths, skipped, size = [], {}, 0
+        if reason is None:
+            paths.append(path)
+        else:
+            skipped[path] = reason
+        size += len(path) + len(reason or "") + 8
+    yield FreedReport(paths=tuple(paths), skipped=skipped)
 
 
 def error_of(reason: Reason) -> AgentError:

@@ -134,6 +134,11 @@ class ShareRunner:
         return None if kept is None else ShareStatus.model_validate(kept)
 
     @property
+    def is_looking(self) -> bool:
+        """Whether this process is the one that looks at the share."""
+        return self._scanner is not None
+
+    @property
     def entries_looked(self) -> int:
         """Files that were looked at since this process began to scan."""
         return self._scanner.entries_looked if self._scanner is not None else 0

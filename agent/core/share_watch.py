@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
+from statistics import median
 
 from pydantic import BaseModel, ConfigDict
 
 from server_bridge.contract import Reason
 
 FILL_WINDOW_SECONDS = 1800.0
+BLOCK_SECONDS = 60.0
+LEAST_BLOCKS = 5
+MOST_BLOCKS = 10
+UNSTEADY = 4.0
+"""Times by which the middle half of the blocks may differ from the median."""
+FORESEEN_SECONDS = 7 * 86400.0
+"""Beyond a week the last half hour foretells nothing."""
 
 
 class ShareStatus(BaseModel):
@@ -54,27 +62,52 @@ def seen_from_here(kept: ShareStatus, now: datetime, where: str) -> ShareStatus:
 @dataclass(frozen=True, slots=True)
 class _Sample:
     at: float
-    free_bytes: int
+    filled_bytes: int
+    """Since the first sample; what was freed is not taken off."""
 
 
 class FillRate:
-    """Tells in how many seconds a volume is full, from how its free bytes fell in the last half hour."""
+    """Tells in how many seconds a volume is full, from how its free bytes fell in the last half hour.
+
+    The half hour is cut into blocks, and the rate is their median: one large copy, or one odd answer of the
+    system, does not move it. Room that came back (a deletion) is left out, so that cleaning hides no filling.
+    Where the blocks differ too much it is not sure, and says nothing.
+    """
 
     def __init__(self) -> None:
         self._samples: deque[_Sample] = deque()
+        self._filled = 0
+        self._free: int | None = None
 
     def add(self, at: float, free_bytes: int) -> None:
         """Take a sample; ``at`` is monotonic seconds."""
-        self._samples.append(_Sample(at, free_bytes))
+        if self._free is not None:
+            self._filled += max(0, self._free - free_bytes)
+        self._free = free_bytes
+        self._samples.append(_Sample(at, self._filled))
         while self._samples and at - self._samples[0].at > FILL_WINDOW_SECONDS:
             self._samples.popleft()
 
     def full_in_seconds(self) -> float | None:
-        """None while it does not fill, or while we have not looked for a minute."""
-        if len(self._samples) < 2:
+        """None while it does not fill, in the first minutes, or where the rate is not steady enough."""
+        rates = sorted(self._block_rates())
+        if self._free is None or len(rates) < LEAST_BLOCKS:
             return None
-        first, last = self._samples[0], self._samples[-1]
-        seconds, filled = last.at - first.at, first.free_bytes - last.free_bytes
-        if seconds < 60 or filled <= 0:
+        rate, part = median(rates), len(rates) // 4
+        if rate <= 0 or rates[part] < rate / UNSTEADY or rates[-1 - part] > rate * UNSTEADY:
             return None
-        return last.free_bytes / (filled / seconds)
+        seconds = self._free / rate
+        return seconds if seconds <= FORESEEN_SECONDS else None
+
+    def _block_rates(self) -> list[float]:
+        """Bytes per second of each block."""
+        samples = list(self._samples)
+        if not samples:
+            return []
+        length = max(BLOCK_SECONDS, (samples[-1].at - samples[0].at) / MOST_BLOCKS)
+        rates, begin = [], samples[0]
+        for sample in samples[1:]:
+            if sample.at - begin.at >= length:
+                rates.append((sample.filled_bytes - begin.filled_bytes) / (sample.at - begin.at))
+                begin = sample
+        return rates

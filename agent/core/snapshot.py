@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from agent.core.cleaning_book import Job
 from agent.core.template import TargetSuggestion
 from agent.core.witness import Witness
-from server_bridge.contract import AgentLoad, Person, Reason, Target
+from server_bridge.contract import AgentLoad, CleaningMode, Person, Reason, Target
 
 
 class CardGroup(StrEnum):
@@ -123,6 +124,16 @@ class Card:
     left_out: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
     """Names of agent/core/commands.py classes this card offers now, most wanted first."""
+    proven_at: datetime | None = None
+    released_at: datetime | None = None
+    deletion: str = ""
+    """Who deletes on its share (`DeletionMode`); empty where that is not known."""
+    deletion_schedule: str = ""
+    """When storage staff's job runs, in their words."""
+    clean: CleaningMode = CleaningMode.ASK
+    """Whether the agent deletes it by itself."""
+    lifetime_ends_at: datetime | None = None
+    """When its time on the buffer ends, by the site's rule."""
     suggested: TargetSuggestion | None = None
     """What its place and its format suggest, while it has no target."""
 
@@ -142,6 +153,12 @@ class ShareSnapshot:
     """Whether the system tells about changes, in words: for details and diagnostics, never an alarm."""
     waiting: int = 0
     """Acquisitions that the look at everything, which is under way, has still to come to."""
+    where: str = ""
+    """How a person names it on this machine: ``Z:``."""
+    deletion: str = ""
+    """Who deletes there (`DeletionMode`)."""
+    clean: CleaningMode = CleaningMode.ASK
+    clean_below_percent: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +240,8 @@ class Snapshot:
     """The microscope writes: nothing but what needs somebody may pop up."""
     load: AgentLoad | None = None
     """What this agent cost the workstation in the last minute."""
+    cleaning: tuple[Job, ...] = ()
+    """Copies that are being deleted, or lately were; of other persons for staff only."""
     sign_in_notice: str = ""
     """What she may want to know about her sign-in; no problem, nothing waits for it."""
     sign_out: SignOutDue | None = None

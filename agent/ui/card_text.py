@@ -17,7 +17,7 @@ from agent.core.witness import waiting
 from agent.ui import format as fmt
 from agent.ui.texts import PROVEN_STATES, action_text, state_shape, state_word, tone
 from agent.ui.theme import Tone
-from server_bridge.contract import Target
+from server_bridge.contract import DeletionMode, Target
 
 _tr = QCoreApplication.translate
 
@@ -146,7 +146,13 @@ def _right(card: Card, now: datetime) -> str:
     if card.state in PROVEN_STATES:
         parts = [fmt.images(card.image_count)] if card.image_count else []
         if card.state is CardState.PROVEN and card.leaves_buffer_at:
-            parts.append(_tr("card", "leaves the buffer {day}").format(day=fmt.day(card.leaves_buffer_at)))
+            parts.append(_tr("card", "may go on {day}").format(day=fmt.day(card.leaves_buffer_at)))
+        if card.state is CardState.SAFE_TO_DELETE and card.deletion == DeletionMode.STORAGE:
+            if card.released_at:
+                released = _tr("card", "released {day}: storage staff delete it")
+                parts.append(released.format(day=fmt.day(card.released_at)))
+            else:
+                parts.append(_tr("card", "storage staff delete it"))
         return " · ".join(parts)
     if transfer:
         if card.state is CardState.IMPORTING:

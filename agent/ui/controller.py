@@ -33,6 +33,7 @@ from agent.core.commands import (
 from agent.core.errors import AgentError
 from agent.core.snapshot import Card, CardState, LogOff, Snapshot
 from agent.ui.card_text import OPEN_IN_OMERO, SAME_TARGET, SIGN_IN
+from agent.ui.free_space_dialog import FreeSpaceDialog
 from agent.ui.person_menu import PersonMenu
 from agent.ui.ports import DesktopPort, EnginePort
 from agent.ui.relay import SnapshotRelay, deliver
@@ -107,6 +108,7 @@ class Controller(QObject):
         self._undo_time.setInterval(UNDO_MS)
         self._undo_time.timeout.connect(self._end_undo)
         window.look_now.connect(lambda: self.submit(LookNow()))
+        window.footer.free_space.connect(self.free_space)
         window.pause_bar.resume.connect(lambda: self.submit(Resume()))
         window.closed.connect(self._keep_geometry)
         window.header.chip.change.connect(self.choose_standing_target)
@@ -119,6 +121,7 @@ class Controller(QObject):
         tray.choose_target.connect(self._choose_from_tray)
         tray.sign_in.connect(self._sign_in_from_tray)
         tray.sign_out.connect(lambda: self.submit(SignOut()))
+        tray.free_space.connect(self.free_space)
         tray.pause.connect(self.submit)
         tray.resume.connect(lambda: self.submit(Resume()))
         tray.quit.connect(self.ask_to_quit)
@@ -141,6 +144,8 @@ class Controller(QObject):
             self._end_undo()
         if isinstance(self.dialog, TargetDialog):
             self.dialog.show_person(snapshot.person)
+        if isinstance(self.dialog, FreeSpaceDialog):
+            self.dialog.show_snapshot(snapshot)
 
     def _clear_away(self) -> None:
         """The last person's question, answer or half-filled form is not for the next one's eyes."""
@@ -248,6 +253,15 @@ class Controller(QObject):
         self._undoable = card.id
         self._undo_time.start()
 
+    def free_space(self) -> None:
+        """Open the list of what may be deleted on the buffer."""
+        self._signed_in(self._open_free_space)
+
+    def _open_free_space(self) -> None:
+        if self._snapshot is not None:
+            clock = self.window.clock
+            self._open(FreeSpaceDialog(self._engine, self._snapshot, self.window, clock=clock))
+
     def sign_in(self, then: Callable[[], None] | None = None) -> None:
         """Open the sign-in dialog; ``then`` runs once it worked."""
         dialog = SignInDialog(self._engine, self.window)
@@ -305,6 +319,7 @@ class Controller(QObject):
         menu.sign_out.connect(lambda: self.submit(SignOut()))
         menu.scheme_chosen.connect(self._choose_scheme)
         menu.look_now.connect(lambda: self.submit(LookNow()))
+        menu.free_space.connect(self.free_space)
         menu.pause.connect(self.submit)
         menu.resume.connect(lambda: self.submit(Resume()))
         menu.quit.connect(self.ask_to_quit)

@@ -141,7 +141,7 @@ class DetailPane(QScrollArea):
         self.left_out.show_card(card)
         self.progress.show_card(card)
         self.where.show_card(card, offered=in_box)
-        self.next.show_card(card)
+        self.next.show_card(card, moment)
         if other:
             self.verticalScrollBar().setValue(0)
 

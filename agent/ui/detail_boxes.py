@@ -12,6 +12,7 @@ from agent.core.snapshot import Card, CardState
 from agent.core.witness import Witness, WitnessState
 from agent.ui import format as fmt
 from agent.ui.card_text import fraction, import_progress, pace, queue_place
+from agent.ui.cleaning_text import leaves_text
 from agent.ui.texts import PROVEN_STATES, action_text, tone, what_next
 from agent.ui.theme import Tone
 from agent.ui.widgets import Bar, Box, Shape, button, label
@@ -302,10 +303,7 @@ class NextBox(Box):
         self.text = label(role="bodyMute", wrap=True)
         self.column.addWidget(self.text)
 
-    def show_card(self, card: Card) -> None:
+    def show_card(self, card: Card, now: datetime) -> None:
         sentence = what_next(card)
-        if card.state is CardState.PROVEN and card.leaves_buffer_at:
-            sentence += " " + self.tr("It leaves the buffer on {day} at the earliest.").format(
-                day=fmt.day(card.leaves_buffer_at)
-            )
-        self.text.setText(sentence)
+        leaves = leaves_text(card, now)
+        self.text.setText(f"{sentence} {leaves}".strip())

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 
 from agent.core.snapshot import CardGroup, LogOff, Snapshot
+from agent.ui import cleaning_text as words
 from agent.ui import format as fmt
 from agent.ui.theme import Tone
-from agent.ui.widgets import ElidedLabel, Shape, label
+from agent.ui.widgets import ElidedLabel, Shape, button, label
 
 _SHAPES = {LogOff.YES: "state-proven", LogOff.NO: "stay", LogOff.NOBODY: "person"}
 
 
 class Footer(QWidget):
-    """Promise 7's sentence, word for word as the engine decided it, and when the bridge last answered."""
+    """Promise 7's sentence, word for word as the engine decided it, what may be freed on the buffer, and when
+    the bridge last answered."""
+
+    free_space = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -37,6 +41,11 @@ class Footer(QWidget):
         row.addWidget(self.sentence, 1)
         self.outbox = label(role="small")
         row.addWidget(self.outbox)
+        self.free_button = button("", role="link")
+        self.free_button.setObjectName("freeSpace")
+        self.free_button.setToolTip(self.tr("Delete copies on the buffer that OMERO has with proof"))
+        self.free_button.clicked.connect(self.free_space)
+        row.addWidget(self.free_button)
         self.bridge_shape = Shape(11)
         row.addWidget(self.bridge_shape)
         self.bridge = ElidedLabel(role="small")
@@ -61,7 +70,20 @@ class Footer(QWidget):
             else self.tr("{n} messages wait here ·").format(n=fmt.count(waiting))
         )
         self.outbox.setToolTip(self.tr("Orders that the bridge has not confirmed yet; they are kept safely"))
+        text = self._free_text(snapshot)
+        self.free_button.setVisible(bool(text))
+        if text:
+            self.free_button.setText(text)
+            self.free_button.setAccessibleName(text)
         self.show_time(snapshot, now)
+
+    def _free_text(self, snapshot: Snapshot) -> str:
+        going = words.going(snapshot.cleaning)
+        if going is not None:
+            return self.tr("Freeing: {done}").format(done=fmt.size_of(going.bytes_done, going.bytes_total))
+        cards = words.freeable(snapshot, everybody=bool(snapshot.person and snapshot.person.is_staff))
+        size = sum(card.size_bytes for card in cards)
+        return self.tr("Free {size}…").format(size=fmt.size(size)) if cards else ""
 
     def show_time(self, snapshot: Snapshot, now: datetime) -> None:
         """Bring "2 s ago" up to date."""

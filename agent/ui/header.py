@@ -217,7 +217,7 @@ class BufferRoom(QWidget):
         if share.full_in_seconds is not None:
             text = self.tr("full in about {time}").format(time=fmt.duration(share.full_in_seconds))
         elif share.total_bytes:
-            text = self.tr("of {total}, not filling").format(total=fmt.size(share.total_bytes))
+            text = self.tr("of {total}").format(total=fmt.size(share.total_bytes))
         else:
             text = ""
         self.until.set_full(text)

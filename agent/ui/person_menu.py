@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QMenu, QWidget
 
 from agent.core.snapshot import Snapshot
 from agent.ui import format as fmt
+from agent.ui.cleaning_text import agent_deletes
 from agent.ui.pause_menu import PauseMenu
 from agent.ui.theme import Scheme
 from server_bridge.contract import AgentLoad, Person
@@ -30,6 +31,7 @@ class PersonMenu(QMenu):
     sign_out = Signal()
     scheme_chosen = Signal(object)
     look_now = Signal()
+    free_space = Signal()
     pause = Signal(object)
     resume = Signal()
     quit = Signal()
@@ -57,6 +59,8 @@ class PersonMenu(QMenu):
             self.addAction(self.tr("Sign out"), self.sign_out.emit)
         self.addSeparator()
         self.addAction(self.tr("Look at the share now"), self.look_now.emit)
+        if person is not None and snapshot is not None and agent_deletes(snapshot):
+            self.addAction(self.tr("Free space on the buffer…"), self.free_space.emit)
         pausing = PauseMenu(self)
         pausing.show_snapshot(snapshot)
         pausing.pause.connect(self.pause)

@@ -74,6 +74,17 @@ QTableWidget { gridline-color: $line; font-size: 13px; }
 QTableWidget QLineEdit { border: none; border-radius: 0; padding: 0 6px; }
 QTableWidget::item { padding: 3px 6px; }
 QTableWidget::item:selected { background: $accent_soft; color: $ink; }
+QTreeWidget { background: $panel; color: $ink; border: 1px solid $line; border-radius: 7px; font-size: 13px;
+  outline: none; }
+QTreeWidget:focus { border: 1px solid $accent; }
+QTreeWidget::item { padding: 4px 6px; }
+QTreeWidget::item:selected { background: $accent_soft; color: $ink; }
+QTreeWidget::indicator { width: 15px; height: 15px; border: 1px solid $edge; border-radius: 4px;
+  background: $panel; }
+QTreeWidget::indicator:checked { background: $accent; border-color: $accent; image: url("$check"); }
+QTreeWidget QHeaderView::section { background: $panel; color: $mute; border: none;
+  border-bottom: 1px solid $line; padding: 4px 6px; font-size: 12px; }
+QTreeWidget QHeaderView { background: $panel; border: none; }
 QFrame#tagField { background: $panel; border: 1px solid $line; border-radius: 7px; }
 QFrame#tagField[focused="true"] { border: 1px solid $accent; }
 QFrame#tagField QLineEdit { border: none; padding: 2px 2px; background: transparent; min-height: 18px; }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from PySide6.QtCore import QCoreApplication
 
 from agent.core.snapshot import Card, CardGroup, CardState, Station
+from agent.ui import format as fmt
 from agent.ui.theme import Tone
 
 _tr = QCoreApplication.translate
@@ -151,11 +152,12 @@ def action_text(name: str, card: Card) -> ActionText | None:
         ),
         "FreeSpace": ActionText(
             _tr("action", "Delete the copy on the share"),
-            _tr("action", "Everything is proven in OMERO; the bridge is asked again before each file goes"),
+            _tr("action", "Everything is proven in OMERO; the bridge is asked again before anything goes"),
             confirm=_tr(
                 "action",
-                "Delete the copy of {title} on the share? The bridge confirms each file again first.",
-            ).format(title=card.title),
+                "Delete the copy of {title} on the share ({amount})? It is in OMERO with proof and stays "
+                "there; only what lies on the share goes.",
+            ).format(title=card.title, amount=f"{fmt.files(card.file_count)}, {fmt.size(card.size_bytes)}"),
             confirm_label=_tr("action", "Delete the copy"),
         ),
     }

@@ -16,7 +16,7 @@ from agent.ui.format import shorten
 from agent.ui.notices import BATCH_SECONDS, Batch, Toast, collect, toast
 from agent.ui.pause_menu import PauseMenu
 from agent.ui.ports import DesktopPort
-from agent.ui.tray_state import TrayState, person_left, tooltip, tray_state
+from agent.ui.tray_state import TrayState, free_action_text, person_left, tooltip, tray_state
 
 TRY_AGAIN_MS = 5_000
 HELD_BACK_MS = 30_000
@@ -30,6 +30,7 @@ class Tray(QObject):
     choose_target = Signal(str)
     sign_in = Signal()
     sign_out = Signal()
+    free_space = Signal()
     pause = Signal(object)
     """An `agent.core.commands.Pause`."""
     resume = Signal()
@@ -53,6 +54,7 @@ class Tray(QObject):
         self.menu.addSeparator()
         self.open_action = self.menu.addAction(self.tr("Open OMERO Ferry"), self.open_window.emit)
         self.target_action = self.menu.addAction("", self._choose_newest)
+        self.free_action = self.menu.addAction("", self.free_space.emit)
         self.pause_menu = PauseMenu(self.menu)
         self.pause_menu.pause.connect(self.pause)
         self.pause_menu.resume.connect(self.resume)
@@ -146,6 +148,9 @@ class Tray(QObject):
         if newest:
             name = shorten(newest[1], 40).replace("&", "&&")
             self.target_action.setText(self.tr("Choose target for {title}…").format(title=name))
+        free = free_action_text(snapshot)
+        self.free_action.setVisible(bool(free))
+        self.free_action.setText(free)
         person = snapshot.person if snapshot else None
         self.sign_action.setText(
             self.tr("Sign out {name}").format(name=person.full_name or person.username)

@@ -7,6 +7,8 @@ from enum import StrEnum
 from PySide6.QtCore import QCoreApplication
 
 from agent.core.snapshot import CardGroup, CardState, LogOff, Snapshot
+from agent.ui import cleaning_text as words
+from agent.ui import format as fmt
 from agent.ui.format import shorten
 from agent.ui.pause_menu import pause_text
 
@@ -78,6 +80,19 @@ def tooltip(snapshot: Snapshot | None) -> str:
     )
     text = f"{sentence}. {snapshot.log_off.headline}".strip()
     return shorten(text, TOOLTIP_CHARACTERS)
+
+
+def free_action_text(snapshot: Snapshot | None) -> str:
+    """Return what is being freed on the buffer, or how much may be; empty when neither."""
+    tr = QCoreApplication.translate
+    if snapshot is None:
+        return ""
+    going = words.going(snapshot.cleaning)
+    if going is not None:
+        done = fmt.size_of(going.bytes_done, going.bytes_total)
+        return tr("tray", "Freeing the buffer: {done}").format(done=done)
+    size = sum(card.size_bytes for card in words.freeable(snapshot, everybody=False))
+    return tr("tray", "Free space on the buffer: {size}…").format(size=fmt.size(size)) if size else ""
 
 
 def person_left(before: Snapshot | None, after: Snapshot) -> bool:

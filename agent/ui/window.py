@@ -101,6 +101,10 @@ class MainWindow(QWidget):
         """Tell "3 s ago" by another clock than this machine's: tests and pictures stand still."""
         self._clock = clock
 
+    def clock(self) -> datetime:
+        """Return now, by the window's clock."""
+        return self._clock()
+
     def hide_only_if(self, may_hide: Callable[[], bool]) -> None:
         """Let closing hide the window only while ``may_hide`` says so."""
         self._may_hide = may_hide

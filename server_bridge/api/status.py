@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse
 
 from server_bridge.api.dependencies import PartsDep
 from server_bridge.config import SiteConfig
-from server_bridge.contract import AgentLoad, Condition, WorkstationStatus
+from server_bridge.contract import AgentLoad, Condition, ShareCleaning, WorkstationStatus
 from server_bridge.human import human_age, human_bytes, version
 from server_bridge.notices import lifetime
 from server_bridge.orders import leases, share_rates, stages
@@ -52,6 +52,8 @@ class Station:
     state: str
     seen: str
     load: str
+    cleaning: str
+    """What its agent deletes on the buffers, where it may."""
 
 
 def queues(session: Session, site: SiteConfig) -> dict[str, list[Row]]:
@@ -93,14 +95,15 @@ def stations(session: Session, site: SiteConfig, now: datetime) -> list[Station]
             continue
         age = now - row.last_seen_at if row.last_seen_at else None
         beat = beats.get(row.id)
-        state, load = row.status, ""
+        state, load, cleaning = row.status, "", ""
         if beat is not None and beat.holds(now, lease):
             load = load_text(beat.load)
+            cleaning = "; ".join(cleaning_text(one, site) for one in beat.cleaning)
             if beat.is_paused(now) and beat.paused_until is not None:
                 state = f"paused until {beat.paused_until:%H:%M} UTC"
             elif beat.acquiring:
                 state = "acquiring"
-        found.append(Station(row.name, state, human_age(age) if age is not None else "never", load))
+        found.append(Station(row.name, state, human_age(age) if age is not None else "never", load, cleaning))
     return found
 
 
@@ -110,6 +113,17 @@ def load_text(load: AgentLoad | None) -> str:
         return ""
     moved = "" if load.bytes_per_second is None else f", {human_bytes(int(load.bytes_per_second))}/s"
     return f"{load.cpu_percent:.1f} % CPU{moved}"
+
+
+def cleaning_text(told: ShareCleaning, site: SiteConfig) -> str:
+    """What an agent deletes on one share: "Confocal (released): 12.0 GB freed today, 40.1 GB released"."""
+    share = site.share(told.share)
+    parts = [f"{human_bytes(told.freed_bytes)} freed today", f"{human_bytes(told.released_bytes)} released"]
+    if told.running or told.queued:
+        parts.append(f"{told.queued + told.running} under way")
+    if told.stayed_files:
+        parts.append(f"{told.stayed_files} files stayed")
+    return f"{share.title or share.id if share else told.share} ({told.mode}): {', '.join(parts)}"
 
 
 def slowed(session: Session, site: SiteConfig, now: datetime) -> dict[str, str]:

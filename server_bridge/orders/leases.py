@@ -20,7 +20,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from server_bridge.config import SiteConfig
-from server_bridge.contract import LONGEST_PAUSE_SECONDS, AgentLoad, Heartbeat, Reason, WorkstationStatus
+from server_bridge.contract import (
+    LONGEST_PAUSE_SECONDS,
+    AgentLoad,
+    Heartbeat,
+    Reason,
+    ShareCleaning,
+    WorkstationStatus,
+)
 from server_bridge.orders.models import Order, Workstation
 
 BELIEVED_SECONDS = 1.0
@@ -55,6 +62,7 @@ class Beat:
     paused_by: str = ""
     paused_for_programs: tuple[str, ...] = ()
     load: AgentLoad | None = None
+    cleaning: tuple[ShareCleaning, ...] = ()
 
     def holds(self, now: datetime, lease_seconds: float) -> bool:
         """Whether it is still believed."""
@@ -105,6 +113,7 @@ def beat_of(row: Workstation) -> Beat | None:
         paused_by=said.paused_by,
         paused_for_programs=said.paused_for_programs,
         load=said.load,
+        cleaning=tuple(one for one in said.cleaning if one.share in roots),
     )
 
 

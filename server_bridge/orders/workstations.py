@@ -213,7 +213,11 @@ def answer(site: SiteConfig, row: Workstation) -> WorkstationAnswer:
                 mtime_tolerance_seconds=share.mtime_tolerance_seconds,
                 rule=share.rule.of(row.name),
                 hold_days=share.hold_days,
+                lifetime_days=share.lifetime_days,
                 deletion=share.deletion,
+                deletion_schedule=share.deletion_schedule,
+                clean=share.clean.value,
+                clean_below_percent=share.clean_below_percent,
                 ignore_patterns=share.patterns.ignore,
             )
         )

@@ -390,8 +390,8 @@ def test_freeing_deletes_only_what_is_released_and_unchanged(bench: Bench) -> No
     sealed = until(lambda: bench.stub.sealed(order), "sealed")
     bench.stub.change(order, stage="released", condition="waiting", allowed_commands=[])
     bench.wait_for("run15", lambda card: "FreeSpace" in card.actions, "it may be deleted")
-    with pytest.raises(AgentError, match="hold"):
-        done(bench.engine.submit(commands.FreeSpace((card.id,))))
+    done(bench.engine.submit(commands.FreeSpace((card.id,))))
+    bench.wait_for("run15", lambda card: card.reason and card.reason.code == "hold", "the bridge said no")
     assert all(path.exists() for path in paths)
     files = [
         {"path": entry["path"], "size_bytes": entry["size_bytes"], "mtime_ns": entry["mtime_ns"]}
@@ -399,7 +399,7 @@ def test_freeing_deletes_only_what_is_released_and_unchanged(bench: Bench) -> No
     ]
     bench.stub.release_files[order] = files
     done(bench.engine.submit(commands.FreeSpace((card.id,))))
-    assert not (bench.share_top / "alice/run15").exists()
+    until(lambda: not (bench.share_top / "alice/run15").exists(), "deleted")
     assert (bench.share_top / "alice").exists()
     until(lambda: bench.stub.freed, "the report")
     assert sorted(bench.stub.freed[-1]["paths"]) == ["alice/run15/a.tif", "alice/run15/b.tif"]

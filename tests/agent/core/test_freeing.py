@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.core.errors import ShareAway
-from agent.core.freeing import Freed, NotReleased, Place, free
+from agent.core.freeing import Freed, Halt, NotReleased, Place, free
 from server_bridge.contract import Reason, Release, ReleasedFile
 from tests.agent.conftest import MARKER, workstation_share
 from tests.wine.here import on_wine
@@ -129,6 +132,128 @@ def test_a_release_that_runs_out_in_the_middle_stops_it(share_top: Path) -> None
     times = iter([NOW, NOW, NOW + timedelta(hours=1)])
     done = free(release, SHARE, share_top, RUN, lambda: next(times), lambda _freed: None)
     assert done.paths == ["run1/a.tif"] and (share_top / "run1/b.tif").exists()
+    assert done.halt is Halt.RAN_OUT and not done.skipped
+
+
+def grow(file: Path) -> None:
+    file.write_bytes(file.read_bytes() + b"x")
+
+
+def touch(file: Path) -> None:
+    later = file.stat().st_mtime + 10
+    os.utime(file, (later, later))
+
+
+def replace_by_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def replace_by_link(file: Path) -> None:
+    target = file.with_name(f"{file.name}.target")
+    file.rename(target)
+    file.symlink_to(target)
+
+
+def come_back(file: Path) -> None:
+    """The same name and size, written now."""
+    content = file.read_bytes()
+    file.unlink()
+    file.write_bytes(content)
+
+
+CHANGES = (grow, touch, replace_by_folder, replace_by_link, come_back)
+LONG_AGO = datetime(2026, 11, 1, tzinfo=UTC).timestamp()
+NAMES = tuple(f"run1/{folder}{name}.tif" for folder in ("", "deep/", "deep/er/") for name in "abc")
+
+
+@given(
+    fates=st.dictionaries(st.sampled_from(NAMES), st.sampled_from((*CHANGES, Path.unlink, None)), min_size=1),
+    gone_before=st.sets(st.sampled_from(NAMES), max_size=3),
+    may_delete=st.booleans(),
+    stop_after=st.integers(0, 12),
+)
+def test_whatever_happens_between_release_and_deletion_what_changed_stays(
+    fates: dict[str, object], gone_before: set[str], may_delete: bool, stop_after: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        top = Path(folder)
+        (top / MARKER).touch()
+        for path in fates:
+            os.utime(write(top, path), (LONG_AGO, LONG_AGO))
+        release = released(top, *fates)
+        for path, change in fates.items():
+            if callable(change):
+                change(top / path)
+        before = {path: os.path.lexists(top / path) for path in fates}
+        asked: list[None] = []
+
+        def halt() -> Halt | None:
+            asked.append(None)
+            return Halt.ASKED if len(asked) > stop_after else None
+
+        notes: list[list[str]] = []
+        done = free(
+            release,
+            SHARE,
+            top,
+            RUN,
+            lambda: NOW,
+            lambda freed: notes.append(list(freed.paths)),
+            gone_before=frozenset(gone_before),
+            may_delete=may_delete,
+            halt=halt,
+        )
+        after = {path: os.path.lexists(top / path) for path in fates}
+        looked = list(fates)[:stop_after]
+        for path, change in fates.items():
+            may_go = path in looked and may_delete and change is None and path not in gone_before
+            assert after[path] == (before[path] and not may_go), path
+        # What is said to be gone is gone, or was freed by an earlier run; and nothing that went is not said.
+        assert all(not after[path] or path in gone_before for path in done.paths)
+        assert {path for path in looked if before[path] and not after[path]} <= set(done.paths)
+        assert set(done.paths) | set(done.skipped) == set(looked)
+        assert notes[-1] == done.paths
+
+
+def test_an_outage_in_the_middle_is_no_file_s_own_problem(
+    share_top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(share_top, "run1/a.tif")
+    release = released(share_top, "run1/a.tif")
+
+    def network_gone(_self: Path, _missing_ok: bool = False) -> None:
+        (share_top / MARKER).rename(share_top.parent / MARKER)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "unlink", network_gone)
+    with pytest.raises(ShareAway):
+        run(release, share_top)
+
+
+def test_another_volume_with_a_marker_is_not_a_share_without_files(
+    share_top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(share_top, "run1/a.tif")
+    release = released(share_top, "run1/a.tif")
+    file.unlink()
+    devices = iter([1, 2])
+    monkeypatch.setattr("agent.core.freeing.marker_present", lambda _top, _marker: next(devices))
+    notes: list[list[str]] = []
+    with pytest.raises(ShareAway, match="Another volume"):
+        free(release, SHARE, share_top, RUN, lambda: NOW, lambda freed: notes.append(list(freed.paths)))
+    assert notes == [[]]
+
+
+def test_notes_of_many_files_grow_slower_than_their_number(share_top: Path) -> None:
+    names = [f"run1/{number}.tif" for number in range(2000)]
+    for name in names:
+        write(share_top, name)
+    notes: list[int] = []
+    free(
+        released(share_top, *names), SHARE, share_top, RUN, lambda: NOW, lambda d: notes.append(len(d.paths))
+    )
+    assert notes[0] == 1 and notes[-1] == 2000 and sum(notes) < 5 * 2000
 
 
 SLIDE = Place("alice/img.vsi", ("img.vsi", "_img_"))

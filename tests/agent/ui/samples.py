@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from agent.core.cleaning_book import Job, JobState
 from agent.core.snapshot import (
     BridgeSnapshot,
     Card,
@@ -355,3 +356,73 @@ def many(number: int) -> Snapshot:
         for n in range(base_number, number, len(bases))
     )
     return replace(AFTERNOON, cards=cards)
+
+
+_RELEASED_1 = replace(
+    EMBRYO_1,
+    state=CardState.SAFE_TO_DELETE,
+    order_id="00000000-0000-0000-0000-000000000001",
+    proven_at=NOW - timedelta(days=4),
+    released_at=NOW - timedelta(days=1),
+    deletion="agent",
+    actions=("FreeSpace",),
+)
+RELEASED = replace(
+    AFTERNOON,
+    shares=(replace(AFTERNOON.shares[0], where="Z:", deletion="agent"),),
+    cards=(
+        _RELEASED_1,
+        replace(
+            _RELEASED_1,
+            id="e0",
+            title="embryo-stack_00",
+            path="alice/embryo-stack_00",
+            order_id="00000000-0000-0000-0000-000000000002",
+            proven_at=NOW - timedelta(days=6),
+            released_at=NOW - timedelta(days=3),
+        ),
+        replace(
+            _RELEASED_1,
+            id="bobs",
+            title="bobs-plate",
+            path="bob/bobs-plate",
+            person="bob",
+            order_id="00000000-0000-0000-0000-000000000003",
+            proven_at=NOW - timedelta(days=9),
+        ),
+    ),
+)
+"""Copies on the buffer that may go, two of Alice's and one of Bob's (which only staff see)."""
+
+_RUNNING = Job(
+    order_id="00000000-0000-0000-0000-000000000002",
+    share="z",
+    path="alice/embryo-stack_00",
+    person="alice",
+    asked_by="alice",
+    asked_at=minutes_ago(2),
+    state=JobState.RUNNING,
+    files_done=1_204,
+    files_total=6_144,
+    bytes_done=12_400_000_000,
+    bytes_total=38_200_000_000,
+)
+FREEING = replace(
+    RELEASED,
+    cards=(replace(RELEASED.cards[1], actions=()), RELEASED.cards[0], *RELEASED.cards[2:]),
+    cleaning=(
+        replace(
+            _RUNNING,
+            order_id="00000000-0000-0000-0000-000000000009",
+            path="alice/beads_12",
+            state=JobState.DONE,
+            asked_by="",
+            ended_at=minutes_ago(20),
+            files_done=39,
+            bytes_done=2_100_000_000,
+            stayed_count=1,
+            stayed={"alice/beads_12/notes.txt": "it was written to since it was imported"},
+        ),
+        _RUNNING,
+    ),
+)

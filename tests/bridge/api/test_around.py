@@ -190,6 +190,16 @@ def test_the_status_page_shows_workstations_and_no_person(bridge: Bridge, alice:
     assert "default-src 'none'" in page.headers["content-security-policy"]
 
 
+def test_the_status_page_shows_what_agents_free(bridge: Bridge, alice: Desk) -> None:
+    told = {"share": "conf", "mode": "released", "queued": 2, "freed_bytes": 12_000_000_000}
+    elsewhere = {"share": "scope9", "mode": "ask", "freed_bytes": 77_000_000_000}
+    beat = {"cleaning": [{**told, "stayed_files": 3}, elsewhere]}
+    assert alice.call("POST", "/v1/workstation/heartbeat", json=beat).status_code == 200
+    page = bridge.http.get("/").text
+    assert "(released): 12.0 GB freed today, 0 B released, 2 under way, 3 files stayed" in page
+    assert "77" not in page, "of a share that it has no root in, a workstation knows nothing"
+
+
 def test_log_lines_carry_the_order_and_no_secret(alice: Desk) -> None:
     import structlog
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server_bridge.contract import SessionPolicy, Workstation, WorkstationStatus
+from server_bridge.contract import CleaningMode, DeletionMode, SessionPolicy, Workstation, WorkstationStatus
 from server_bridge.errors import BadRequest
 from server_bridge.orders import workstations
 from server_bridge.orders.models import Workstation as Row
@@ -143,3 +143,21 @@ def test_a_heartbeat_wakes_no_poll(bridge: Bridge) -> None:
     bridge.store.on_change(lambda: woken.append(None))
     assert desk.call("POST", "/v1/workstation/heartbeat", json={}).status_code == 200
     assert not woken
+
+
+def test_a_workstation_is_told_who_deletes_when_and_by_which_rule(bridge: Bridge) -> None:
+    bridge.workstation()
+    share = bridge.site.shares[0].model_copy(
+        update={
+            "deletion": DeletionMode.AGENT,
+            "clean": CleaningMode.WHEN_LOW,
+            "clean_below_percent": 15.0,
+            "lifetime_days": 30.0,
+            "deletion_schedule": "each night",
+        }
+    )
+    site = bridge.site.model_copy(update={"shares": (share,)})
+    with bridge.store.read() as session:
+        told = workstations.answer(site, workstations.named(session, "scope-1")).shares[0]
+    assert (told.cleaning, told.clean_below_percent) == (CleaningMode.WHEN_LOW, 15.0)
+    assert (told.lifetime_days, told.deletion_schedule) == (30.0, "each night")
