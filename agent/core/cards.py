@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from agent.core import claims, settle
 from agent.core.acquisition import INCOMPLETE, Acquisition
 from agent.core.claims import Claim
-from agent.core.cleaning_book import Job, JobState
 from agent.core.outbox import Entry, EntryState, StoredManifest
 from agent.core.snapshot import Card, CardGroup, CardState, Station, StationState, Transfer
 from agent.core.template import suggestion_for
@@ -385,26 +384,6 @@ def _lifetime_ends(facts: Facts) -> datetime | None:
     if found is None or share is None or share.lifetime_days is None:
         return None
     return max(found.first_seen_at, found.last_change_at) + timedelta(days=share.lifetime_days)
-
-
-def cleaned_card(card: Card, job: Job | None) -> Card:
-    """The card of a copy that is being deleted, or of which something stayed."""
-    if job is None or card.state is not CardState.SAFE_TO_DELETE:
-        return card
-    if job.is_going:
-        return replace(card, actions=(), reason=job.reason)
-    if job.state in (JobState.REFUSED, JobState.QUEUED):
-        return replace(card, reason=job.reason)
-    if not job.stayed_count:
-        return card
-    path, why = next(iter(job.stayed.items()))
-    reason = Reason(
-        code="files_stayed",
-        title="1 file stays" if job.stayed_count == 1 else f"{job.stayed_count} files stay",
-        detail=f"{path}: {why}.",
-        remedy="Look whether it is still needed; the platform staff help.",
-    )
-    return replace(card, reason=reason)
 
 
 def card_of(facts: Facts) -> Card:

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from datetime import datetime, timedelta
 from importlib import metadata
 from pathlib import Path
@@ -22,8 +21,9 @@ from typing import Any
 from agent.core import heartbeat, presenter
 from agent.core.bridge_client import BridgeClient
 from agent.core.cleaner import Cleaner
+from agent.core.cleaners import Cleaners
 from agent.core.cleaning import CleaningDesk
-from agent.core.cleaning_book import CleaningBook, Job, JobState
+from agent.core.cleaning_book import CleaningBook
 from agent.core.clerk import Clerk, Place
 from agent.core.clock import Clock, SystemClock
 from agent.core.command_desk import CommandDesk
@@ -52,7 +52,6 @@ from agent.platform import Platform, select
 from server_bridge.contract import (
     AcquisitionRule,
     CommandKind,
-    DeletionMode,
     Heartbeat,
     Reason,
     SessionPolicy,
@@ -120,7 +119,6 @@ class Engine:
         self._bridge = BridgeSnapshot(reachable=False, last_answer_at=None)
         self._faults: dict[str, Reason] = {}
         self._runners: dict[str, ShareRunner] = {}
-        self._cleaners: dict[str, Cleaner] = {}
         self._subscribers: dict[int, Subscriber] = {}
         self._next_subscriber = 0
         self._latest: Snapshot | None = None
@@ -197,7 +195,8 @@ class Engine:
             sign_out=lambda: self._command_desk.sign_out(),
             changed=self._changed,
         )
-        self._cleaning = CleaningDesk(self._book, self._machine, clock, self._places, self._wake_cleaners)
+        self._cleaners = Cleaners(self._book, self._cleaner)
+        self._cleaning = CleaningDesk(self._book, self._machine, clock, self._places, self._cleaners.wake)
         self._command_desk = CommandDesk(
             client=self._client,
             machine=self._machine,
@@ -295,7 +294,7 @@ class Engine:
             return
         with self._lock:
             self._stopped = True  # from here on nobody starts another runner
-            runners: list[ShareRunner | Cleaner] = [*self._cleaners.values(), *self._runners.values()]
+            runners: list[ShareRunner | Cleaners] = [self._cleaners, *self._runners.values()]
         for worker in self._workers.values():
             worker.stop()
         for runner in runners:
@@ -371,12 +370,6 @@ class Engine:
         for runner in runners:
             runner.wake_orders()
 
-    def _wake_cleaners(self) -> None:
-        with self._lock:
-            cleaners = list(self._cleaners.values())
-        for cleaner in cleaners:
-            cleaner.wake()
-
     def _freed(self, share: str) -> None:
         """Something was deleted there: report it, and look."""
         self._wake_sender()
@@ -448,11 +441,7 @@ class Engine:
                 if top is not None and share_id not in self._runners:
                     self._runners[share_id] = runner = self._runner(share, top)
                     runner.start()
-            for share_id, runner in self._runners.items():
-                # One per share for good: it may be in a hung call, and asks each time what it may.
-                if runner.share.deletion is DeletionMode.AGENT and share_id not in self._cleaners:
-                    self._cleaners[share_id] = cleaner = self._cleaner(share_id)
-                    cleaner.start()
+        self._cleaners.keep(place.share for place in self._places().values())
         if self._started:
             self._wake_all()
             self._workers["feed"].wake()
@@ -543,19 +532,10 @@ class Engine:
             for share, runner in self._runners.items():
                 if runner.orders_fault is not None:
                     faults[f"orders-{share}"] = runner.orders_fault
-            faults |= {f"clean-{one}": c.fault for one, c in self._cleaners.items() if c.fault is not None}
+        faults |= self._cleaners.faults()
         problem = bridge.problem or next(iter(faults.values()), None)
         status = workstation.status.value if workstation else ""
         return BridgeSnapshot(bridge.reachable, bridge.last_answer_at, problem, status)
-
-    def _jobs(self) -> tuple[Job, ...]:
-        """What is being deleted, with the word of a share that hangs meanwhile."""
-        with self._lock:
-            silent = {share: cleaner.problem() for share, cleaner in self._cleaners.items()}
-        return tuple(
-            replace(job, reason=silent.get(job.share) or job.reason) if job.state is JobState.RUNNING else job
-            for job in self._book.jobs()
-        )
 
     def _world(self, now: datetime) -> presenter.World:
         workstation = self._station.workstation()
@@ -572,7 +552,7 @@ class Engine:
             statuses=self._statuses(),
             mounted=frozenset(self._settings.shares),
             where={share: self._where(top) for share, top in self._settings.shares.items()},
-            jobs=self._jobs(),
+            jobs=self._cleaners.jobs(),
             acquisitions=self._machine.acquisitions(),
             entries=entries,
             orders=self._machine.orders(now - ORDERS_KEPT),

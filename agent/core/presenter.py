@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from agent.core import cards, footer
 from agent.core.acquisition import Acquisition
+from agent.core.card_cleaning import cleaned_card
 from agent.core.claims import Claim
 from agent.core.cleaning_book import Job
 from agent.core.clerk import newest_entries
@@ -283,7 +284,7 @@ def present(world: World) -> Snapshot:
     jobs = {job.order_id: job for job in world.jobs}
     for facts in facts_of(world):
         card = paused_card(cards.card_of(facts), facts, world)
-        card = cards.cleaned_card(card, jobs.get(card.order_id or ""))
+        card = cleaned_card(card, jobs.get(card.order_id or ""))
         if is_shown(facts, card):
             hers = facts.i_am_staff or facts.claim is not Claim.SOMEBODY_ELSES
             shown.append(card if hers else for_others(card))

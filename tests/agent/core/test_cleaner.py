@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agent.core import commands, freeing
+from agent.core.cleaner import Cleaner
 from agent.core.cleaning_book import Job, JobState
 from agent.core.errors import AgentError
 from agent.core.snapshot import CardState
@@ -33,6 +34,12 @@ def released(bench: Bench, title: str, count: int = 3) -> tuple[str, str, list[P
     bench.stub.change(order, stage="released", condition="waiting", allowed_commands=[])
     bench.wait_for(title, lambda card: card.state is CardState.SAFE_TO_DELETE, "released")
     return card.id, order, paths
+
+
+def cleaner_of(bench: Bench) -> Cleaner:
+    found = bench.engine._cleaners.of("scope1")
+    assert found is not None
+    return found
 
 
 def job(bench: Bench, order: str) -> Job | None:
@@ -86,7 +93,7 @@ def test_a_hung_share_holds_up_no_other_command_and_says_so(
     started(bench)
     sign_in(bench)
     card, order, paths = released(bench, "run2")
-    bench.engine._cleaners["scope1"]._stuck_seconds = 0.2
+    cleaner_of(bench)._stuck_seconds = 0.2
     gate, hangs = threading.Event(), threading.Event()
 
     def hang(_path: Path) -> None:
@@ -271,8 +278,7 @@ def test_the_policy_waits_while_the_microscope_writes_and_a_person_does_not(benc
     policy(bench, quiet_seconds=600.0, clean="released")
     bench.engine._station.look_now()
     until(lambda: bench.engine._places()["scope1"].share.clean == "released", "the new rule is known")
-    cleaner = bench.engine._cleaners["scope1"]
-    cleaner.wake()
+    cleaner_of(bench).wake()
     count = len(bench.snapshots)
     until(lambda: len(bench.snapshots) >= count + 3, "time passes")
     assert all(path.exists() for path in paths) and job(bench, order) is None
@@ -310,8 +316,7 @@ def test_when_low_frees_the_oldest_until_there_is_room(bench: Bench) -> None:
     policy(bench, clean="when-low", clean_below_percent=20.0)
     bench.engine._station.look_now()
     ended(bench, older, JobState.DONE)
-    cleaner = bench.engine._cleaners["scope1"]
-    cleaner.wake()
+    cleaner_of(bench).wake()
     count = len(bench.snapshots)
     until(lambda: len(bench.snapshots) >= count + 3, "time passes")
     assert not any(path.exists() for path in old)
