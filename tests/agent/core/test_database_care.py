@@ -133,6 +133,29 @@ def test_a_kill_in_the_middle_of_a_migration_leaves_a_sound_file(path: Path) -> 
     assert not list(path.parent.glob("*.damaged-*"))
 
 
+def test_a_second_opening_takes_no_lock_from_the_first(path: Path) -> None:
+    """Two sessions of a machine, one of them with the file open twice: each sees what the other writes."""
+    put(path, "one")
+    first, second = Database(path, (FIRST,)), Database(path, (FIRST,))
+    assert second.connection().execute("SELECT count(*) FROM things").fetchone()[0] == 1
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom agent.core.database import Database\n"
+        f"database = Database(Path(sys.argv[1]), ({FIRST!r},))\n"
+        "with database.write() as connection:\n"
+        "    connection.execute('INSERT INTO things (word) VALUES (?)', (sys.argv[2],))\n"
+        "database.close()\n"
+    )
+    for word in ("two", "three"):
+        # It opens, looks whether the file is sound, and closes: twice, with everything that SQLite tidies up.
+        subprocess.run([sys.executable, "-c", program, str(path), word], timeout=60, check=True)
+    with first.write() as connection:
+        connection.execute("INSERT INTO things (word) VALUES ('four')")
+    seen = [word for (word,) in second.connection().execute("SELECT word FROM things ORDER BY id")]
+    assert seen == ["one", "two", "three", "four"] == words(path)
+    first.close()
+    second.close()
+
+
 # --- damage -----------------------------------------------------------------------------------------------
 
 
