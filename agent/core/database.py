@@ -48,9 +48,9 @@ class Database:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.damage: Damage | None = look_after(path, len(migrations))
         """What was wrong with the file when it was opened."""
-        # SQLite gives its log files the mode of the file itself, so it is made private before it is opened. Never
-        # where it is there: to close any descriptor of a file drops the locks that this process has on it, and
-        # another process would then take the log of a database for nobody's.
+        # SQLite gives its log files the mode of the file itself, so it is made private before it is opened.
+        # Never where it is there: to close any descriptor of a file drops the locks that this process has on
+        # it, and another process would then take the database's log for nobody's.
         if not path.exists():
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._migrate(migrations)
