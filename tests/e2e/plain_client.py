@@ -66,10 +66,11 @@ class PlainClient:
         *,
         order_id: str | None = None,
         seal: bool = True,
+        kind: str = "",
     ) -> str:
         """Order what lies at ``path`` now, with its sealed manifest. Returns the order's id."""
         order_id = order_id or str(uuid.uuid4())
-        kind = "folder" if (share_top / path).is_dir() else "file"
+        kind = kind or kind_of(share_top, path)
         intent = {
             "share": share,
             "path": path,
@@ -125,6 +126,11 @@ class PlainClient:
             return state["stage"] in stages
 
         return self.wait_until(order_id, reached, seconds, f"stage {'/'.join(stages)}")
+
+
+def kind_of(share_top: Path, path: str) -> str:
+    """What an order of what lies at ``path`` now is for."""
+    return "folder" if (share_top / path).is_dir() else "file"
 
 
 def listing(share_top: Path, path: str) -> list[tuple[str, int, int]]:

@@ -20,7 +20,7 @@ import requests
 
 from tests.checker.aftermath import Ground, OrderFacts, wrongly_released
 from tests.checker.verdict import Places
-from tests.e2e.plain_client import Json, PlainClient, listing
+from tests.e2e.plain_client import Json, PlainClient, kind_of, listing
 from tests.faults.faulty_site import FaultySite
 from tests.faults.story import Story
 from tests.loopback.site import SHARE
@@ -194,8 +194,11 @@ class Load:
         early = self.dice.random() < 0.4
         made = Ordered(order_id or str(uuid.uuid4()), path, accepts_early=early)
         self.orders[made.id] = made
+        with self.site.buffer_guard:  # the mount point alone is no file
+            kind = kind_of(self.site.buffer, path)
+        target = self.story.target(**more)
         self.story.client.order(
-            self.site.buffer, SHARE, path, self.story.target(**more), order_id=made.id, seal=False
+            self.site.buffer, SHARE, path, target, order_id=made.id, seal=False, kind=kind
         )
         if seal:
             self.seal(made)
