@@ -6,11 +6,12 @@ import io
 import json
 import tempfile
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
@@ -190,3 +191,26 @@ def test_an_attempt_that_lost_its_order_can_write_nothing(tmp_path: Path) -> Non
             raise AssertionError(f"{action} was written by a stale attempt")
     after = life.store.order(str(life.id))
     assert (after.stage, after.revision) == (before.stage, before.revision)
+
+
+def test_an_attempt_can_write_nothing_while_a_later_one_runs(tmp_path: Path) -> None:
+    """A bridge that was thought dead goes on with its attempt while another's works on the order."""
+    life = Life(tmp_path)
+    life.do_manifest(1, True)
+    life.do_claim(None, None)
+    life.do_advance(Stage.PULLING, True)
+    old = life.attempt
+    life.store.requeue_running("a new start")
+    new = life.store.claim(str(life.id), utcnow() + timedelta(days=1))
+    assert new is not None and new > old
+    before = life.store.order(str(life.id))
+    assert before.condition == Condition.RUNNING
+    assert not life.store.still_mine(str(life.id), old) and life.store.still_mine(str(life.id), new)
+    with (
+        pytest.raises(FerryError) as stale,
+        life.store.attempt_write(str(life.id), old) as (_session, order),
+    ):
+        order.label = "written by an attempt that is over"
+    assert stale.value.code == "stale_attempt"
+    after = life.store.order(str(life.id))
+    assert (after.label, after.revision, after.attempt) == (before.label, before.revision, new)
