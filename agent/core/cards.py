@@ -79,6 +79,18 @@ _STAGE_ORDER = {
 }
 
 
+_ON_ITS_WAY = frozenset(
+    {
+        CardState.QUEUED,
+        CardState.COPYING,
+        CardState.CHECKING,
+        CardState.IMPORTING,
+        CardState.PROVING,
+    }
+)
+"""States in which a command that was refused may still surprise her."""
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Everything one card is made of; at least one of the first three is there."""
@@ -96,6 +108,10 @@ class Facts:
     """The share answers, and was looked at: what is not there is gone."""
     taking_back: bool = False
     """She cancelled it, and the bridge has not answered yet."""
+    retarget: Target | None = None
+    """She chose another target, and the bridge has not answered yet."""
+    refused_command: Reason | None = None
+    """Why the bridge refused what she asked last."""
 
     @property
     def owner(self) -> str:
@@ -368,6 +384,8 @@ def _reason(facts: Facts, state: CardState) -> Reason | None:
     doubted = facts.state is not None and facts.state.reason is not None and not facts.state.sealed
     if doubted and facts.state and facts.state.reason and facts.state.reason.code == "source_changed":
         return facts.state.reason
+    if state in _ON_ITS_WAY and facts.refused_command is not None:
+        return facts.refused_command
     if found is not None and found.successor_of and facts.entry is None and facts.state is None:
         return Reason(
             code="changed_after_import",
@@ -392,6 +410,7 @@ def card_of(facts: Facts) -> Card:
     state = state_of(facts)
     transfer = _transfer(facts.progress) if state not in (CardState.WRITING, CardState.SETTLING) else None
     target = order.target if order is not None else (entry.intent.target if entry else None)
+    target = facts.retarget or target
     path = found.path if found else (order.path if order else entry.intent.path if entry else "")
     quiet = needed = None
     witnesses: tuple[Witness, ...] = ()

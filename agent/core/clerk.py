@@ -96,6 +96,11 @@ def newest_entries(entries: list[Entry]) -> dict[str, Entry]:
     return {entry.acquisition: entry for entry in sorted(entries, key=lambda entry: entry.created_at)}
 
 
+def is_void(entry: Entry, state: OrderState | None, me: str) -> bool:
+    """Whether an order that the bridge refused stands in nobody's way: a refused claim makes no owner."""
+    return entry.state is EntryState.REFUSED and state is None and entry.person != me
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A share as this machine reaches it."""
@@ -141,13 +146,14 @@ class Clerk:
         standing = self._standing()
         newest = newest_entries(entries)
         left_behind = self._left_behind(entries)
+        withdrawn = self._outbox.withdrawn() if standing else frozenset()
         for found in self._machine.acquisitions() if standing or left_behind else ():
             if found.id in newest:
                 continue
             waits = left_behind.get((found.share, found.path))
             if waits is not None and self._take_over(found, waits) is not None:
                 continue
-            if standing is not None:
+            if standing is not None and found.id not in withdrawn:
                 self._apply_standing(found, standing)
         self._prune(entries)
         return REST_SECONDS
@@ -279,20 +285,19 @@ class Clerk:
     def _go_along(self, entry: Entry, found: Acquisition, *, ordered: bool) -> None:
         """The same target under the new name; the order of the old name ends.
 
-        The old one is cancelled first: both are in the outbox, which keeps their order.
+        The new one is there first: killed in between, the next round finds it, and ends the old one.
 
         Args:
-            ordered: her "from now on", or she, was quicker: the new name has its target.
+            ordered: her "from now on", or she, or an earlier round was quicker: the new name has its target.
         """
         log.info("order %s: %s is called %s now", entry.id, entry.intent.path, found.path)
+        if not ordered:
+            state = self._machine.order(str(entry.id))
+            target = state.target if state is not None and state.target is not None else entry.intent.target
+            self.order(found, target, import_again=entry.intent.import_again)
         cancel = CommandRequest(id=uuid4(), kind=CommandKind.CANCEL, note=f"renamed to {found.path}"[:200])
         self._outbox.add_command(entry.id, cancel, self._clock.now())
-        state = self._machine.order(str(entry.id))
-        if ordered:
-            self._wake_sender()
-            return
-        target = state.target if state is not None and state.target is not None else entry.intent.target
-        self.order(found, target, import_again=entry.intent.import_again)
+        self._wake_sender()
 
     def _has_bridge_order(self, found: Acquisition) -> bool:
         """Whether another Windows user of this machine ordered it already."""

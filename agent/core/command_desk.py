@@ -13,7 +13,7 @@ from agent.core import commands, freeing
 from agent.core.acquisition import Acquisition
 from agent.core.bridge_client import BridgeClient, Credentials
 from agent.core.cleaning import CleaningDesk
-from agent.core.clerk import Clerk, newest_entries
+from agent.core.clerk import Clerk, is_void, newest_entries
 from agent.core.clock import Clock
 from agent.core.errors import AgentError
 from agent.core.forgotten import ForgottenSignIn
@@ -176,6 +176,10 @@ class CommandDesk:
     def _find(self, card_id: str) -> tuple[Acquisition | None, Entry | None, OrderState | None]:
         found = self._machine.acquisition(card_id)
         entry = newest_entries(self._outbox.entries()).get(card_id)
+        session = self._desk.held()
+        me = session.person.username if session else ""
+        if entry is not None and found is not None and is_void(entry, self._machine.order(str(entry.id)), me):
+            entry = None
         if entry is not None:
             return found, entry, self._machine.order(str(entry.id))
         if found is None:

@@ -35,6 +35,10 @@ class DatabaseUnusable(AgentError):
     title = "The agent cannot use its own files"
 
 
+class CopyFailed(Exception):
+    """No copy could be made of a file that stays as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Damage:
     """What was found at a start, and what became of it."""
@@ -64,6 +68,9 @@ def look_after(path: Path, version: int) -> Damage | None:
             damage = _replace(path)
         if path.exists():
             _copy_if_due(path, version)
+    except CopyFailed as error:
+        # The file itself is sound, and nothing about it is to change: a copy is for worse days than this one.
+        log.warning("%s: no copy was made: %s", path, error)
     except (OSError, sqlite3.OperationalError) as error:
         raise DatabaseUnusable(
             f"{path}: {error}",
@@ -116,20 +123,29 @@ def _copy_if_due(path: Path, version: int) -> None:
         fresh = newest is not None and datetime.now(UTC) - newest < COPIED_EVERY
         if fresh and found >= version:
             return
-        half = path.with_name(f".{path.name}{_MARK}half-{os.getpid()}")
-        os.close(os.open(half, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
         try:
-            with closing(sqlite3.connect(half)) as target:
-                connection.backup(target)
-                target.execute("PRAGMA journal_mode=DELETE")
-            if not is_sound(half):
-                raise sqlite3.OperationalError(f"the copy of {path.name} is not sound")
-            _to_disk(half)
-            half.replace(path.with_name(f"{path.name}{_MARK}{_stamp()}"))
-        finally:
-            half.unlink(missing_ok=True)
+            _copy(path, connection)
+        except (OSError, sqlite3.OperationalError) as error:
+            if found >= version:
+                raise CopyFailed(str(error)) from error
+            raise
     for old in copies_of(path)[COPIES_KEPT:]:
         old.unlink(missing_ok=True)
+
+
+def _copy(path: Path, connection: sqlite3.Connection) -> None:
+    half = path.with_name(f".{path.name}{_MARK}half-{os.getpid()}")
+    try:
+        os.close(os.open(half, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
+        with closing(sqlite3.connect(half)) as target:
+            connection.backup(target)
+            target.execute("PRAGMA journal_mode=DELETE")
+        if not is_sound(half):
+            raise sqlite3.OperationalError(f"the copy of {path.name} is not sound")
+        _to_disk(half)
+        half.replace(path.with_name(f"{path.name}{_MARK}{_stamp()}"))
+    finally:
+        half.unlink(missing_ok=True)
 
 
 def _to_disk(path: Path) -> None:
@@ -168,16 +184,21 @@ def _salvage(damaged: Path, into: Path) -> Iterator[int]:
     ):
         names = [name for (name,) in target.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         for name in names:
-            columns = len(target.execute(f"PRAGMA table_info({name})").fetchall())
-            places = ",".join("?" * columns)
+            known = {row[1] for row in target.execute(f"PRAGMA table_info({name})")}
             count = 0
             # What cannot be read ends the table, what does not fit is left out: better than nothing.
             with suppress(sqlite3.DatabaseError):
-                for row in source.execute(f"SELECT * FROM {name}"):
-                    if len(row) == columns:
-                        with suppress(sqlite3.IntegrityError):
-                            target.execute(f"INSERT OR REPLACE INTO {name} VALUES ({places})", row)
-                            count += 1
+                rows = source.execute(f"SELECT * FROM {name}")
+                # The copy may be of an older agent, without the columns that came since.
+                taken = [(place, one[0]) for place, one in enumerate(rows.description) if one[0] in known]
+                columns, places = ",".join(one for _, one in taken), ",".join("?" * len(taken))
+                for row in rows:
+                    with suppress(sqlite3.IntegrityError):
+                        target.execute(
+                            f"INSERT OR REPLACE INTO {name} ({columns}) VALUES ({places})",
+                            [row[place] for place, _ in taken],
+                        )
+                        count += 1
             yield count
 
 

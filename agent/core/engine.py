@@ -565,6 +565,10 @@ class Engine:
             signed_out=None if session else self._forgotten.notice(),
             standing_target=standing[0] if standing else None,
             pending=presenter.pending_of(entries, len(unconfirmed), len(commands)),
+            retargets={
+                str(one.order_id): one.request.target for one in commands if one.request.target is not None
+            },
+            refused_commands=self._outbox.refused_commands(),
             taking_back=frozenset(
                 str(one.order_id) for one in commands if one.request.kind is CommandKind.CANCEL
             ),

@@ -397,6 +397,19 @@ class Outbox(Habits):
         )
         return Reason.model_validate_json(row["reason"]) if row and row["reason"] else None
 
+    def refused_commands(self) -> dict[str, Reason]:
+        """Order → why the bridge refused the last command for it."""
+        rows = self._database.connection().execute(
+            "SELECT order_id, reason FROM commands WHERE reason IS NOT NULL"
+            " AND rowid IN (SELECT max(rowid) FROM commands GROUP BY order_id)"
+        )
+        return {row["order_id"]: Reason.model_validate_json(row["reason"]) for row in rows}
+
+    def withdrawn(self) -> frozenset[str]:
+        """Acquisitions of which an order was withdrawn: somebody decided against it."""
+        rows = self._database.connection().execute("SELECT acquisition FROM orders WHERE state = 'withdrawn'")
+        return frozenset(row["acquisition"] for row in rows)
+
     # --- reports of what was freed --------------------------------------------------------------------
 
     def put_freed(self, order_id: UUID, report: str) -> None:

@@ -11,7 +11,7 @@ from agent.core.acquisition import Acquisition
 from agent.core.card_cleaning import cleaned_card
 from agent.core.claims import Claim
 from agent.core.cleaning_book import Job
-from agent.core.clerk import newest_entries
+from agent.core.clerk import is_void, newest_entries
 from agent.core.machine_store import ENDED
 from agent.core.outbox import Entry, EntryState, StoredManifest
 from agent.core.pause import Pause
@@ -75,6 +75,10 @@ class World:
     pending: int = 0
     taking_back: frozenset[str] = frozenset()
     """Orders that a person cancelled, which the bridge has not answered yet."""
+    retargets: Mapping[str, Target] = field(default_factory=dict)
+    """Order → the target that a person chose meanwhile, which the bridge has not answered yet."""
+    refused_commands: Mapping[str, Reason] = field(default_factory=dict)
+    """Order → why the bridge refused what a person asked last."""
     pause: Pause | None = None
     pause_programs: tuple[str, ...] = ()
     acquiring: bool = False
@@ -115,12 +119,17 @@ def facts_of(world: World) -> list[cards.Facts]:
                 share_known=(status := world.statuses.get(share_id)) is not None
                 and status.answered
                 and status.last_answer_at is not None,
+                retarget=world.retargets.get(key),
+                refused_command=world.refused_commands.get(key),
                 taking_back=key in world.taking_back and not (order and order.stage in ENDED),
             )
         )
 
     for found in world.acquisitions:
         entry = newest.get(found.id)
+        if entry is not None and is_void(entry, by_id.get(str(entry.id)), me):
+            used.add(str(entry.id))
+            entry = None
         place = (found.share, found.path, found.members)
         state = by_id.get(str(entry.id)) if entry else by_place.get(place)
         if entry is None and state is not None and state.created_at < found.first_seen_at:

@@ -2,7 +2,8 @@
 
 Some acquisition programs write under a working name and rename at the end; people rename folders. An order
 goes along only where that is certain: everything that the order's last list names lies in the new place too,
-under the same names below it, as large or larger and no older, and at least one file is exactly the same.
+under the same names below it, and is exactly the same. One file may have grown since that list, where three
+others are the same: of a folder of few files, as a later run writes them again, the person is asked.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Mapping
 
 from server_bridge.contract import AcquisitionKind
 
+SAME_BESIDE = 3
+"""As many files have to be the same beside one that has grown."""
 Files = Mapping[str, tuple[int, int]]
 """Path below the share → bytes, mtime in ns; as `agent.core.manifests.lines_of` gives them."""
 
@@ -36,8 +39,9 @@ def is_renamed(before: Files, old: str, now: Files, new: str, kind: AcquisitionK
     was, there = below(before, old, kind), below(now, new, kind)
     if not was or not was.keys() <= there.keys():
         return False
-    same = sum(there[name] == facts for name, facts in was.items())
-    if kind is AcquisitionKind.FILE:
-        return same == 1
-    grown = all(there[name][0] >= size and there[name][1] >= mtime for name, (size, mtime) in was.items())
-    return same > 0 and grown
+    others = [name for name, facts in was.items() if there[name] != facts]
+    if not others:
+        return True
+    (size, mtime), (size_now, mtime_now) = was[others[0]], there[others[0]]
+    grown = size_now >= size and mtime_now >= mtime
+    return kind is AcquisitionKind.FOLDER and len(others) == 1 and len(was) > SAME_BESIDE and grown

@@ -148,11 +148,12 @@ class Sender:
         for entry in self._outbox.entries():
             if entry.state is EntryState.NEW:
                 self._send_order(entry)
+        # Before the manifests: what was taken back or sent elsewhere meanwhile must not begin as it was.
+        self._send_commands()
         unconfirmed = self._outbox.unconfirmed_manifests()
         for entry in self._outbox.entries():
             if entry.id in unconfirmed and entry.state is EntryState.ACCEPTED:
                 self._send_manifest(entry)
-        self._send_commands()
         self._send_reports()
 
     def _send_order(self, entry: Entry) -> None:

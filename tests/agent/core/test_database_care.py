@@ -238,6 +238,38 @@ def test_no_damage_keeps_the_agent_from_starting_or_deletes_what_was_there(
     database.close()
 
 
+def test_a_copy_that_cannot_be_made_keeps_nobody_from_starting(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(path, "one")
+
+    def full(_path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(database_care, "_to_disk", full)
+    put(path, "two")
+    assert words(path) == ["one", "two"] and copies_of(path) == []
+    with pytest.raises(database_care.DatabaseUnusable, match="No space left"):
+        Database(path, (FIRST, SECOND))
+    assert not list(path.parent.glob("*half*"))
+
+
+def test_rows_are_salvaged_over_a_copy_from_before_an_upgrade(path: Path) -> None:
+    put(path, "one")
+    put(path)
+    both = (FIRST, SECOND)
+    put(path, *(f"word {number} " + "x" * 400 for number in range(200)), migrations=both)
+    for copy in copies_of(path)[:-1]:
+        copy.unlink()  # what is left is of the older agent
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    spoil(path, path.stat().st_size - 4096)
+    damage = Database(path, both).damage
+    assert damage is not None and damage.rows > 50
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT DISTINCT more FROM things").fetchall() == [("new",)]
+
+
 # --- the two files ----------------------------------------------------------------------------------------
 
 

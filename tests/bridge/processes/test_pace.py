@@ -13,7 +13,9 @@ from server_bridge.processes.pace import BURST_SECONDS, Bucket
 from server_bridge.processes.runner import Ended, ProcessRunner
 
 COPY = """
-import sys, time
+import os, sys, time
+while len(sys.argv) > 2 and not os.path.exists(sys.argv[2]):
+    time.sleep(0.01)
 with open(sys.argv[1], "rb") as source:
     while source.read(1 << 16):
         time.sleep(0.002)  # slow enough for whoever holds it to look before it has everything
@@ -25,10 +27,13 @@ MIB = 1 << 20
 class Wish:
     """A rate that the test sets."""
 
-    def __init__(self, rate: float | None) -> None:
+    def __init__(self, rate: float | None, asked: Path | None = None) -> None:
         self.rate = rate
+        self._asked = asked
 
     def bytes_per_second(self) -> float | None:
+        if self._asked is not None:
+            self._asked.touch()
         return self.rate
 
 
@@ -59,9 +64,10 @@ def test_nothing_is_saved_up_while_nothing_comes() -> None:
 def test_a_child_is_held_to_its_rate_and_set_free(tmp_path: Path) -> None:
     file = tmp_path / "data"
     file.write_bytes(b"x" * (16 * MIB))
-    wish = Wish(4 * MIB)
+    asked = tmp_path / "asked"
     started = time.monotonic()
-    child = ProcessRunner().run([sys.executable, "-c", COPY, str(file)], env={}, pace=wish)
+    command = [sys.executable, "-c", COPY, str(file), str(asked)]
+    child = ProcessRunner().run(command, env={}, pace=Wish(4 * MIB, asked))
     assert (child.returncode, child.stdout) == (0, b"done\n")
     # What it read before the first look is not held against it.
     assert time.monotonic() - started >= 16 / 4 * 0.75
