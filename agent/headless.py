@@ -12,8 +12,9 @@ import json
 import logging
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from agent.core.engine import Engine
 from agent.core.errors import AgentError
@@ -71,7 +72,11 @@ def main(argv: list[str] | None = None) -> int:
 
     engine.subscribe(show)
     engine.start()
-    ending.get()
+    # A signal may be taken by another thread, which wakes nobody: so it is looked for now and then.
+    while True:
+        with suppress(Empty):
+            ending.get(timeout=1.0)
+            break
     engine.stop()
     leave(0)
     return 0

@@ -10,9 +10,10 @@ import os
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import IO, Any
 
@@ -230,7 +231,11 @@ def run_sandbox(
     signal.signal(signal.SIGINT, end)
     sandbox = Sandbox(Options(data_dir.absolute(), host, ssl_port, tcp_port, managed, empty))
     print(banner(sandbox.ready), flush=True)  # noqa: T201 - the one line a person who starts it needs
-    ended.get()
+    # A signal may be taken by another thread, which wakes nobody: so it is looked for now and then.
+    while True:
+        with suppress(Empty):
+            ended.get(timeout=1.0)
+            break
     sandbox.stop()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from server_bridge.config import SiteConfig
 from server_bridge.context import build_context
@@ -22,7 +24,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, _frame: ending.put(number))
     running = service.start(build_context(SiteConfig(**json.loads(Path(sys.argv[1]).read_text()))))
     Path(sys.argv[2]).touch()
-    ending.get()
+    # A signal may be taken by another thread, which wakes nobody: so it is looked for now and then.
+    while True:
+        with suppress(Empty):
+            ending.get(timeout=1.0)
+            break
+    # Should the end hang, the test's output says where.
+    faulthandler.dump_traceback_later(40)
     running.stop()
 
 

@@ -336,7 +336,13 @@ class World:
     def stop_bridge(self) -> None:
         if self.bridge is not None and self.bridge.poll() is None:
             self.bridge.terminate()
-            self.bridge.wait(60)
+            try:
+                # Far beyond what it takes: after forty seconds it writes into its log where it stands.
+                self.bridge.wait(180)
+            except subprocess.TimeoutExpired:
+                self.bridge.kill()
+                said = (self.top / "bridge.log").read_text(encoding="utf-8", errors="replace")
+                raise AssertionError(f"the bridge did not end:\n{said[-8000:]}") from None
 
     def fault(self, point: str, mode: str, count: int = 1, match: str = "") -> None:
         set_fault(self.sandbox.data, point, mode, count, match)
