@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import Ice
 from server_bridge.sandbox.clientdir import write_client_dir
 from server_bridge.sandbox.faults import Faults
 from server_bridge.sandbox.people import People
+from server_bridge.sandbox.ports import free_port
 from server_bridge.sandbox.repository import Repository
 from server_bridge.sandbox.seed import USERS, seed
 from server_bridge.sandbox.servants.core import Services
@@ -166,13 +166,6 @@ def check_host(host: str) -> None:
         loopback = False
     if not loopback:
         raise SandboxError(f"the sandbox listens on loopback addresses only, not on {host}")
-
-
-def free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def make_certificate(path: Path, host: str) -> None:

@@ -29,11 +29,11 @@ from server_bridge.operations.serve import Server
 from server_bridge.orders import sessions
 from server_bridge.orders.models import Order, utcnow
 from server_bridge.orders.stages import Cause
+from server_bridge.sandbox.ports import free_port
 from tests.benchmarks.backlog import fill
 from tests.benchmarks.measure import MIB, Report, cpu_seconds_of, percentile, rss_bytes, threads_of
 from tests.bridge.api.fake_directory import FakeDirectory
 from tests.bridge.bridge_site import make_site, make_store
-from tests.bridge.rsyncd import free_port
 
 NAME = "feed"
 TITLE = "200 agents at the changes feed"

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from server_bridge.mover.sources import DaemonSource, SshSource
+from server_bridge.sandbox.ports import free_port
 from tests.loopback.processes import freeze
 
 REFUSED = (
@@ -26,13 +27,6 @@ REFUSED = (
     "copy-dirlinks keep-dirlinks devices specials hard-links acls xattrs"
 )
 ANSWER_SECONDS = 20.0
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(holds: Callable[[], bool], what: str, seconds: float = ANSWER_SECONDS) -> None:

@@ -18,14 +18,6 @@ class SiteError(RuntimeError):
     """A process of the site did not come up, or ended by itself; the text quotes the end of its log."""
 
 
-def free_port() -> int:
-    """A TCP port on loopback that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def answers(port: int) -> bool:
     """Whether something accepts connections on that loopback port."""
     with socket.socket() as probe:

@@ -11,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from server_bridge.sandbox.ports import free_port
 from tests import databases
-from tests.loopback.processes import Program, SiteError, answers, free_port, healthy, python_module
+from tests.loopback.processes import Program, SiteError, answers, healthy, python_module
 
 SHARE = "scope1"
 MARKER = ".omero-ferry-share"

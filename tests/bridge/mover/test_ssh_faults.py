@@ -15,10 +15,11 @@ from server_bridge.mover.pull import PullLimits, pull
 from server_bridge.mover.sources import SshSource
 from server_bridge.mover.verdict import VerdictKind
 from server_bridge.processes.runner import ProcessRunner
+from server_bridge.sandbox.ports import free_port
 from tests.bridge.mover.conftest import assert_identical, wanted_in
 from tests.bridge.mover.test_pull import FOLDER
 from tests.bridge.mover.test_pull_faults import Background
-from tests.bridge.rsyncd import LoopbackSshd, free_port
+from tests.bridge.rsyncd import LoopbackSshd
 
 pytestmark = pytest.mark.slow
 

@@ -20,6 +20,8 @@ from typing import Any, cast
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
+from server_bridge.sandbox.ports import free_port
+
 USER, PASSWORD = "ferry", "s3cret-of-the-mail"
 
 
@@ -55,12 +57,6 @@ class Post:
         if right:
             self.signed_in.append(USER)
         return AuthResult(success=right, handled=False)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

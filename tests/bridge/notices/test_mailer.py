@@ -11,6 +11,7 @@ import pytest
 from server_bridge.config import MailConfig
 from server_bridge.errors import FerryError
 from server_bridge.notices import mailer
+from server_bridge.sandbox.ports import free_port
 from tests.bridge.notices import smtp
 
 STAFF = "staff@example.org"
@@ -117,7 +118,7 @@ def test_a_refused_content_is_certain_and_a_break_while_it_is_acknowledged_is_no
 
 
 def test_no_server_is_an_outage_and_a_silent_one_ends_within_the_bound() -> None:
-    assert failure(config(smtp.free_port())).code == "mail_away"
+    assert failure(config(free_port())).code == "mail_away"
     for first in (b"", b"220-wait\r\n", b"220 hello\r\n"):
         with smtp.mute(first) as port:
             done = threading.Event()

@@ -20,6 +20,7 @@ from server_bridge.notices.mailman import Mailman
 from server_bridge.orders import notices
 from server_bridge.orders.models import Notice
 from server_bridge.orders.store import Store
+from server_bridge.sandbox.ports import free_port
 from tests.bridge.notices import smtp
 from tests.bridge.notices.conftest import NOW, PutOrder, standing
 
@@ -127,7 +128,7 @@ def test_an_omero_that_is_away_holds_up_persons_only(site: SiteConfig, store: St
 def test_a_server_that_is_down_is_tried_less_and_less_and_nothing_is_lost(
     site: SiteConfig, store: Store, post: smtp.Post
 ) -> None:
-    nowhere = site.mail.model_copy(update={"port": smtp.free_port()})
+    nowhere = site.mail.model_copy(update={"port": free_port()})
     mailman = Mailman(site.model_copy(update={"mail": nowhere}), store, find)
     tell(store, "one", person="alice")
     assert mailman.turn(NOW) == 0

@@ -19,6 +19,7 @@ from server_bridge.orders import intake, notices, people
 from server_bridge.orders.callers import Caller
 from server_bridge.orders.models import AuditEntry, Notice, OrderFile, utcnow
 from server_bridge.orders.store import Store
+from server_bridge.sandbox.ports import free_port
 from tests.bridge.bridge_site import make_site, make_store
 from tests.bridge.notices import smtp
 from tests.bridge.operations.conftest import Ferry, as_toml
@@ -110,7 +111,7 @@ def test_a_test_mail_goes_out_and_a_failure_is_one_line(run: Run) -> None:
         assert (code, "550 no such user" in err, "Traceback" in err) == (1, True, False)
         checked = run("check-config", port=post.port, **mail)[1]
         assert f"OK      mail: localhost:{post.port} answers" in checked
-    closed = run("check-config", port=smtp.free_port(), **mail)[1]
+    closed = run("check-config", port=free_port(), **mail)[1]
     assert "PROBLEM mail: The mail server cannot be reached" in closed
 
 
