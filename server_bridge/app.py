@@ -15,6 +15,7 @@ from server_bridge.api import (
     changes,
     health,
     orders,
+    persons,
     problems,
     receipts,
     releases,
@@ -33,7 +34,19 @@ from server_bridge.human import version
 from server_bridge.orders import feed
 from server_bridge.orders.models import utcnow
 
-ROUTERS = (session, workstation, targets, changes, orders, receipts, releases, backups, health, status)
+ROUTERS = (
+    session,
+    workstation,
+    persons,
+    targets,
+    changes,
+    orders,
+    receipts,
+    releases,
+    backups,
+    health,
+    status,
+)
 EXTRA_OMERO_SECONDS = 15.0
 """Beside one call's limit: a question is a login and a few calls."""
 

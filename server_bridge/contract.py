@@ -128,6 +128,18 @@ class Person(Answer):
     is_staff: bool = False
 
 
+class PersonName(Answer):
+    """Somebody whom staff may order for."""
+
+    username: str
+    full_name: str = ""
+
+
+class PersonList(Answer):
+    items: tuple[PersonName, ...] = ()
+    truncated: bool = False
+
+
 class SubmissionGrant(Answer):
     """The key from which a signed-in agent derives one narrow grant per order.
 

@@ -32,6 +32,8 @@ from server_bridge.contract import (
     NewContainer,
     OrderIntent,
     OrderState,
+    Person,
+    PersonList,
     Problem,
     Release,
     SessionCreated,
@@ -219,20 +221,38 @@ class BridgeClient:
     # --- targets --------------------------------------------------------------------------------------
 
     def containers(
-        self, credentials: Credentials, group_id: int, kind: str, project_id: int | None, query: str
+        self,
+        credentials: Credentials,
+        group_id: int,
+        kind: str,
+        project_id: int | None,
+        query: str,
+        person: str = "",
     ) -> ContainerList:
-        """``GET /v1/targets/containers``."""
+        """``GET /v1/targets/containers``; staff may ask as another ``person``."""
         params: dict[str, Any] = {"group": group_id, "kind": kind, "q": query}
         if project_id is not None:
             params["project"] = project_id
+        if person:
+            params["person"] = person
         return self._read(
             ContainerList, self._call("GET", "/v1/targets/containers", credentials, params=params)
         )
 
-    def tags(self, credentials: Credentials, group_id: int, query: str) -> TagList:
-        """``GET /v1/targets/tags``."""
-        params = {"group": group_id, "q": query}
+    def tags(self, credentials: Credentials, group_id: int, query: str, person: str = "") -> TagList:
+        """``GET /v1/targets/tags``; staff may ask as another ``person``."""
+        params: dict[str, Any] = {"group": group_id, "q": query}
+        if person:
+            params["person"] = person
         return self._read(TagList, self._call("GET", "/v1/targets/tags", credentials, params=params))
+
+    def persons(self, credentials: Credentials, query: str) -> PersonList:
+        """``GET /v1/persons``, for staff."""
+        return self._read(PersonList, self._call("GET", "/v1/persons", credentials, params={"q": query}))
+
+    def person(self, credentials: Credentials, username: str) -> Person:
+        """``GET /v1/persons/{username}``, for staff."""
+        return self._read(Person, self._call("GET", f"/v1/persons/{quote(username, safe='')}", credentials))
 
     def create_container(self, new: NewContainer, credentials: Credentials) -> Container:
         """``POST /v1/targets/containers``."""

@@ -119,7 +119,7 @@ class Facts:
         if self.state is not None:
             return self.state.person
         if self.entry is not None:
-            return self.entry.person
+            return self.entry.owner
         return self.found.person_then if self.found else ""
 
     @property

@@ -226,7 +226,7 @@ class Clerk:
 
         The bridge takes one live order per place, so a second one would be refused.
         """
-        if found.successor_of or found.person_then != entry.person:
+        if found.successor_of or found.person_then != entry.owner:
             return None
         log.info("order %s brings what took the place of its acquisition", entry.id)
         self._outbox.move(entry.id, found.id)
@@ -255,7 +255,7 @@ class Clerk:
                 found
                 for found in rows
                 if found.kind is entry.intent.kind
-                and found.person_then == entry.person
+                and found.person_then == entry.owner
                 and found.first_seen_at > entry.created_at
                 and found.file_count >= manifest.file_count
                 and self._is_renamed(manifest, path, found, place, entry.id)
@@ -294,7 +294,7 @@ class Clerk:
         if not ordered:
             state = self._machine.order(str(entry.id))
             target = state.target if state is not None and state.target is not None else entry.intent.target
-            self.order(found, target, import_again=entry.intent.import_again)
+            self.order(found, target, import_again=entry.intent.import_again, owner=entry.intent.owner)
         cancel = CommandRequest(id=uuid4(), kind=CommandKind.CANCEL, note=f"renamed to {found.path}"[:200])
         self._outbox.add_command(entry.id, cancel, self._clock.now())
         self._wake_sender()
@@ -306,8 +306,13 @@ class Clerk:
             for state in self._machine.orders(found.first_seen_at)
         )
 
-    def order(self, found: Acquisition, target: Target, *, import_again: bool = False) -> UUID:
+    def order(
+        self, found: Acquisition, target: Target, *, import_again: bool = False, owner: str = ""
+    ) -> UUID:
         """Write an order into the outbox; its grant is derived here, also offline.
+
+        Args:
+            owner: whose data it is, where staff order for somebody else.
 
         Raises:
             NotSignedIn: where nobody is.
@@ -322,6 +327,7 @@ class Clerk:
             target=target,
             label=found.title[:255],
             first_seen_at=found.first_seen_at,
+            owner=owner if owner != session.person.username else "",
             import_again=import_again,
         )
         self._outbox.add(

@@ -25,7 +25,7 @@ from agent.core.settle import Override
 from agent.core.sign_in import SignInDesk
 from agent.core.targets import TargetTree
 from agent.platform.base import Platform
-from server_bridge.contract import CommandKind, CommandRequest, OrderState, Target
+from server_bridge.contract import CommandKind, CommandRequest, OrderState
 
 log = logging.getLogger(__name__)
 ANSWER_SECONDS = 20.0
@@ -203,7 +203,7 @@ class CommandDesk:
         found, entry, _order = self._find(card_id)
         if found is None:
             raise NoSuchCard(remedy="Look again: the list has changed.")
-        self._require_mine(entry.person if entry else found.person_then)
+        self._require_mine(entry.owner if entry else found.person_then)
         self._machine.override(found.id, override, self._clock.now())
         self._look_at(found.share, found.path)
         self._wake()
@@ -212,11 +212,14 @@ class CommandDesk:
         session = self._desk.require()
         me = session.person.username
         found, entry, order = self._find(command.card_id)
-        owner = order.person if order else entry.person if entry else found.person_then if found else ""
+        owner = order.person if order else entry.owner if entry else found.person_then if found else ""
         self._require_mine(owner)
-        self._outbox.note_recent(me, command.target, self._clock.now())
-        if command.from_now_on:
-            self._outbox.set_standing(me, command.target, self._clock.now())
+        whose = command.owner or owner or me
+        self._require_mine(whose)
+        if whose == me:
+            self._outbox.note_recent(me, command.target, self._clock.now())
+            if command.from_now_on:
+                self._outbox.set_standing(me, command.target, self._clock.now())
         live = order is not None and order.stage not in ENDED
         refused = entry is not None and entry.state is EntryState.REFUSED
         if (entry is not None or live) and not refused and not (order and not live):
@@ -230,15 +233,12 @@ class CommandDesk:
         if refused and live and entry is not None:
             # The bridge has the order but refused its manifest: that place has to be free first.
             self._command_for(entry.id, CommandRequest(id=uuid4(), kind=CommandKind.CANCEL))
-        self._order(found, command.target, command.import_again)
-
-    def _order(self, found: Acquisition, target: Target, import_again: bool) -> None:
-        order_id = self._clerk.order(found, target, import_again=import_again)
+        order_id = self._clerk.order(found, command.target, import_again=command.import_again, owner=whose)
         self._wait(order_id)
 
     def _cancel(self, card_id: str) -> None:
         _found, entry, order = self._find(card_id)
-        owner = order.person if order else entry.person if entry else ""
+        owner = order.person if order else entry.owner if entry else ""
         self._require_mine(owner)
         if entry is not None and entry.state is EntryState.REFUSED and order is None:
             self._outbox.set_state(entry.id, EntryState.WITHDRAWN)
@@ -249,7 +249,7 @@ class CommandDesk:
     def _retry(self, card_id: str) -> None:
         _found, entry, order = self._find(card_id)
         if entry is not None and entry.state is EntryState.REFUSED:
-            self._require_mine(entry.person)
+            self._require_mine(entry.owner)
             self._outbox.set_state(entry.id, EntryState.NEW if order is None else EntryState.ACCEPTED)
             self._wait(entry.id)
             return
@@ -257,7 +257,7 @@ class CommandDesk:
 
     def _command(self, card_id: str, request: CommandRequest) -> None:
         _found, entry, order = self._find(card_id)
-        self._require_mine(order.person if order else entry.person if entry else "")
+        self._require_mine(order.person if order else entry.owner if entry else "")
         if entry is not None:
             self._command_for(entry.id, request)
         elif order is not None:

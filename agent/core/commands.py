@@ -40,6 +40,9 @@ class ChooseTarget:
     target: Target
     from_now_on: bool = False
     import_again: bool = False
+    owner: str = ""
+    """Staff only: the user name of whose data it is. Empty: hers who is known to have made it, or else of who
+    asks. An order that there is keeps its person."""
 
 
 @dataclass(frozen=True, slots=True)

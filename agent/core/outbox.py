@@ -65,6 +65,7 @@ class Entry:
     id: UUID
     acquisition: str
     person: str
+    """Who ordered it, and whose grant it carries."""
     intent: OrderIntent
     sealed_grant: bytes
     """Only :meth:`Outbox.grant_of` opens it, when it is sent."""
@@ -78,6 +79,11 @@ class Entry:
     accepted_revision: int
     accepted_at: datetime | None
     """When the bridge confirmed that manifest."""
+
+    @property
+    def owner(self) -> str:
+        """Whose data it is: staff order for others."""
+        return self.intent.owner or self.person
 
     def __repr__(self) -> str:
         """Short, and without the grant: an entry may end up in a log."""

@@ -296,6 +296,8 @@ def present(world: World) -> Snapshot:
         card = cleaned_card(card, jobs.get(card.order_id or ""))
         if is_shown(facts, card):
             hers = facts.i_am_staff or facts.claim is not Claim.SOMEBODY_ELSES
+            if facts.i_am_staff and facts.claim is Claim.SOMEBODY_ELSES:
+                card = replace(card, whose=facts.owner)
             shown.append(card if hers else for_others(card))
         if facts.claim is Claim.MINE:
             mine.append(footer.Mine(card.title, missing_of(facts, card)))

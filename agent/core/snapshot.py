@@ -101,6 +101,8 @@ class Card:
     file_count: int
     size_bytes: int
     order_id: str | None = None
+    whose: str = ""
+    """Staff see whose it is, where it is somebody else's."""
     person: str = ""
     target: Target | None = None
     target_text: str = ""

@@ -14,10 +14,39 @@ from agent.core.clock import Clock
 from agent.core.errors import BridgeAway
 from agent.core.outbox import Outbox
 from agent.core.sign_in import Session, SignInDesk
-from server_bridge.contract import Container, ContainerList, Group, NewContainer, TagList, Target
+from server_bridge.contract import (
+    Container,
+    ContainerList,
+    Group,
+    NewContainer,
+    Person,
+    PersonList,
+    TagList,
+    Target,
+)
 
 FRESH_SECONDS = 30.0
 ListModel = TypeVar("ListModel", ContainerList, TagList)
+Answered = TypeVar("Answered", bound=BaseModel)
+
+
+class PlacesOf:
+    """Somebody's places, for staff who order for her. Nothing is made in OMERO through it: a new container's
+    name travels with the order, and the bridge makes it as hers."""
+
+    def __init__(self, tree: TargetTree, person: Person) -> None:
+        self._tree = tree
+        self._person = person
+
+    def containers(
+        self, group_id: int, kind: str, project_id: int | None = None, query: str = ""
+    ) -> Future[ContainerList]:
+        """Search her projects, datasets or screens."""
+        return self._tree.containers(group_id, kind, project_id, query, self._person.username)
+
+    def tags(self, group_id: int, query: str) -> Future[TagList]:
+        """Search tags as she sees them."""
+        return self._tree.tags(group_id, query, self._person.username)
 
 
 class TargetTree:
@@ -67,25 +96,49 @@ class TargetTree:
         return self._outbox.recents(session.person.username) if session else ()
 
     def containers(
-        self, group_id: int, kind: str, project_id: int | None = None, query: str = ""
+        self, group_id: int, kind: str, project_id: int | None = None, query: str = "", person: str = ""
     ) -> Future[ContainerList]:
-        """Search projects, datasets or screens."""
+        """Search projects, datasets or screens; for staff also as another ``person`` sees them."""
         query = query.strip()
         whole = f"containers:{group_id}:{kind}:{project_id}:"
 
         def ask(credentials: Credentials) -> ContainerList:
-            return self._client.containers(credentials, group_id, kind, project_id, query)
+            return self._client.containers(credentials, group_id, kind, project_id, query, person)
 
+        if person:
+            return self._pool.submit(self._ask_as_staff, ask)
         return self._pool.submit(self._ask, ContainerList, whole, query, ask, _containers_with)
 
-    def tags(self, group_id: int, query: str) -> Future[TagList]:
-        """Search tags."""
+    def tags(self, group_id: int, query: str, person: str = "") -> Future[TagList]:
+        """Search tags; for staff also as another ``person`` sees them."""
         query = query.strip()
 
         def ask(credentials: Credentials) -> TagList:
-            return self._client.tags(credentials, group_id, query)
+            return self._client.tags(credentials, group_id, query, person)
 
+        if person:
+            return self._pool.submit(self._ask_as_staff, ask)
         return self._pool.submit(self._ask, TagList, f"tags:{group_id}:", query, ask, _tags_with)
+
+    def persons(self, query: str) -> Future[PersonList]:
+        """Search whom staff may order for."""
+        return self._pool.submit(
+            self._ask_as_staff, lambda credentials: self._client.persons(credentials, query.strip())
+        )
+
+    def person(self, username: str) -> Future[Person]:
+        """Somebody whom staff order for, with her groups."""
+        return self._pool.submit(
+            self._ask_as_staff, lambda credentials: self._client.person(credentials, username)
+        )
+
+    def of(self, person: Person) -> PlacesOf:
+        """The tree as ``person`` sees it, for staff who order for her."""
+        return PlacesOf(self, person)
+
+    def _ask_as_staff(self, ask: Callable[[Credentials], Answered]) -> Answered:
+        """Never kept: what others may see stays in the bridge."""
+        return ask(self._credentials(self._desk.require()))
 
     def create(self, new: NewContainer) -> Future[Container]:
         """Make a container in OMERO now."""

@@ -174,7 +174,7 @@ def _note(card: Card, now: datetime) -> str:
             )
         return _tr("card", "Where should it go?")
     if card.state is CardState.UNCLAIMED:
-        return _tr("card", "Written while nobody was signed in. Is it yours?")
+        return _tr("card", "It is not sure whose this is. Is it yours?")
     if card.reason and card.state in {CardState.WAITING, CardState.REFUSED, CardState.ATTENTION}:
         return card.reason.title
     if card.state is CardState.NEEDS_NEWER_AGENT:
@@ -238,14 +238,15 @@ def same_target_button(recent: Target) -> CardButton:
 def card_text(card: Card, now: datetime, recents: Sequence[Target] = ()) -> CardText:
     """Return everything a card in the list shows. ``now`` only decides whether a day is named."""
     moving = card.group is CardGroup.ON_ITS_WAY and card.state is not CardState.QUEUED
+    note = _note(card, now)
     return CardText(
         title=card.title,
         amount=_top_right(card, now),
         word=state_word(card.state),
         shape=state_shape(card.state),
         tone=tone(card),
-        note=_note(card, now),
-        note_is_place=_note(card, now) == card.target_text,
+        note=" · ".join(part for part in (card.whose, note) if part),
+        note_is_place=not card.whose and note == card.target_text,
         right=_right(card, now),
         bar=fraction(card.transfer) if moving else None,
         buttons=card_buttons(card, recents),

@@ -20,7 +20,7 @@ from server_bridge.contract import Container, ContainerList
 ContainerKind = Literal["project", "dataset", "screen"]
 
 
-class _Field(QLineEdit):
+class NameField(QLineEdit):
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Enter ends the field, it does not send: half a name must never become a new dataset."""
         if event.key() in {Qt.Key.Key_Return, Qt.Key.Key_Enter}:
@@ -50,7 +50,7 @@ class ContainerPicker(QWidget):
         head.addWidget(self.caption)
         head.addWidget(self.note, 1)
         column.addLayout(head)
-        self.field = _Field()
+        self.field = NameField()
         self.field.setMaxLength(255)
         self.field.setClearButtonEnabled(True)
         self.caption.setBuddy(self.field)

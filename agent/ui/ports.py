@@ -12,15 +12,20 @@ from typing import Any, Protocol
 
 from agent.core.commands import Command
 from agent.core.snapshot import Snapshot
-from server_bridge.contract import Container, ContainerList, Group, NewContainer, TagList, Target
+from server_bridge.contract import (
+    Container,
+    ContainerList,
+    Group,
+    NewContainer,
+    Person,
+    PersonList,
+    TagList,
+    Target,
+)
 
 
-class TargetsPort(Protocol):
-    """The target tree of the signed-in person, cached by the engine so that it also works offline."""
-
-    def groups(self) -> Sequence[Group]:
-        """Return the person's groups; never blocks."""
-        ...
+class PlacesPort(Protocol):
+    """Containers and tags as one person sees them."""
 
     def containers(
         self, group_id: int, kind: str, project_id: int | None = None, query: str = ""
@@ -30,6 +35,26 @@ class TargetsPort(Protocol):
 
     def tags(self, group_id: int, query: str) -> Future[TagList]:
         """Search the tags that the person may use in this group."""
+        ...
+
+
+class TargetsPort(PlacesPort, Protocol):
+    """The target tree of the signed-in person, cached by the engine so that it also works offline."""
+
+    def groups(self) -> Sequence[Group]:
+        """Return the person's groups; never blocks."""
+        ...
+
+    def persons(self, query: str) -> Future[PersonList]:
+        """Search whom staff may order for."""
+        ...
+
+    def person(self, username: str) -> Future[Person]:
+        """Return somebody whom staff order for, with her groups."""
+        ...
+
+    def of(self, person: Person) -> PlacesPort:
+        """Return the containers and tags that she sees, for staff who order for her."""
         ...
 
     def create(self, new: NewContainer) -> Future[Container]:

@@ -18,6 +18,7 @@ from agent.core.errors import AgentError, BridgeAway
 from agent.core.snapshot import Card
 from agent.ui import format as fmt
 from agent.ui.inline_bar import InlineBar
+from agent.ui.person_field import PersonField
 from agent.ui.ports import EnginePort
 from agent.ui.recent_list import RecentList
 from agent.ui.relay import deliver
@@ -48,6 +49,9 @@ class TargetDialog(QDialog):
         self._engine = engine
         self._card = card
         self._busy = False
+        self._me = person
+        self._shown_for = person.username if person else ""
+        """Whose places the form lists."""
         self.chosen: Target | None = None
         """What the engine took, once it did."""
         self.setWindowTitle(self.tr("Choose the target"))
@@ -72,19 +76,64 @@ class TargetDialog(QDialog):
         self.recents.picked.connect(self._recent_picked)
         self.recents.show_targets(engine.targets.recents())
         self.show_person(person)
-        start = prefill or (card.target if card else None)
+        self._prefill = prefill or (card.target if card else None)
+        if self.whose is not None and self._begin_with_person(self.whose):
+            self._update()
+            return
+        self._fill()
+
+    def _begin_with_person(self, field: PersonField) -> bool:
+        """Whether it is, or seems to be, somebody else's: then her places are asked for first."""
+        assert self._card is not None
+        suggested = self._card.suggested.person if self._card.suggested else ""
+        if self._card.order_id is not None:
+            field.fix()
+        whose = self._card.person or suggested
+        if not whose or whose == self._shown_for:
+            return False
+        field.choose(whose)
+        return True
+
+    def _fill(self) -> None:
+        """Fill in what is known of the target."""
+        start, card = self._prefill, self._card
         if start is not None:
             self.form.fill(start)
             self.send.setFocus()
-        elif card is not None and card.suggested is not None:
-            self.form.suggest(card.suggested)
-            self.form.container.field.setFocus()
         else:
+            if card is not None and card.suggested is not None:
+                self.form.suggest(card.suggested)
             self.form.container.field.setFocus()
         self._update()
 
+    def _person_changed(self) -> None:
+        """Staff chose whose data it is: list the places that this person sees."""
+        field, me = self.whose, self._me
+        if field is not None and me is not None and field.person is not None:
+            person = field.person
+            if person.username != self._shown_for:
+                targets = self._engine.targets
+                mine = person.username == me.username
+                self._shown_for = person.username
+                groups = tuple(targets.groups()) if mine else person.groups
+                places = targets if mine else targets.of(person)
+                self.form.show_places(places, groups or person.groups, person.default_group_id)
+                self.recents.setVisible(mine)
+                self.from_now_on.setVisible(mine)
+                self.bar.dismiss()
+                self._fill()
+                return
+        self._update()
+
+    @property
+    def _owner(self) -> str:
+        """Somebody else's user name, where staff order for her."""
+        person = self.whose.person if self.whose is not None else None
+        return person.username if person and self._me and person.username != self._me.username else ""
+
     def show_person(self, person: Person | None) -> None:
         """List the groups once they are known: right after signing in they may arrive a little later."""
+        self._me = self._me or person
         if self.form.has_groups():
             return
         groups = tuple(self._engine.targets.groups()) or (person.groups if person else ())
@@ -115,6 +164,13 @@ class TargetDialog(QDialog):
         column.addWidget(self.heading)
         column.addWidget(self.facts)
         column.addSpacing(10)
+        self.whose: PersonField | None = None
+        if self._me is not None and self._me.is_staff and self._card is not None:
+            self.whose = PersonField(self._engine.targets, self._me)
+            self.whose.changed.connect(self._person_changed)
+            self.whose.trouble.connect(self._search_failed)
+            column.addWidget(self.whose)
+            column.addSpacing(6)
         self.form = TargetForm(self._engine.targets)
         column.addWidget(self.form)
         column.addSpacing(8)
@@ -171,7 +227,10 @@ class TargetDialog(QDialog):
             self.bar.show_reason(error.reason())
 
     def _current_verdict(self) -> Verdict:
-        verdict = self.form.draft().verdict()
+        if self.whose is not None and self.whose.person is None:
+            text = self.tr("Asking OMERO…") if self.whose.looking else self.tr("Choose whose data this is.")
+            return Verdict(Tone.PLAIN, text, may_send=False)
+        verdict = self.form.draft().verdict(self._owner)
         if verdict.may_send and self.form.pairs.keyless():
             text = self.tr("A value has no key yet: name it or empty it.")
             return Verdict(Tone.PLAIN, text, may_send=False)
@@ -198,6 +257,9 @@ class TargetDialog(QDialog):
             return
         self._set_busy(True)
         self.bar.dismiss()
+        if self._owner:
+            self._submit(draft)  # the bridge makes what is new as hers, when the import starts
+            return
         self._make_project(draft)
 
     def _make_project(self, draft: TargetDraft) -> None:
@@ -251,8 +313,9 @@ class TargetDialog(QDialog):
             command = ChooseTarget(
                 self._card.id,
                 target,
-                from_now_on=self.from_now_on.isChecked(),
+                from_now_on=self.from_now_on.isChecked() and not self._owner,
                 import_again=self.again.isVisibleTo(self) and self.again.isChecked(),
+                owner=self.whose.person.username if self.whose and self.whose.person else "",
             )
         future: Future[Any] = self._engine.submit(command)
         deliver(future, self, lambda _result: self._taken(target), self._failed)
@@ -268,6 +331,8 @@ class TargetDialog(QDialog):
     def _set_busy(self, busy: bool) -> None:
         self._busy = busy
         self.form.setEnabled(not busy)
+        if self.whose is not None:
+            self.whose.setEnabled(not busy)
         self.recents.setEnabled(not busy)
         idle = self.tr("Send to OMERO") if self._card else self.tr("Use from now on")
         self.send.setText(self.tr("Sending…") if busy else idle)

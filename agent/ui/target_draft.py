@@ -83,8 +83,12 @@ class TargetDraft:
             description=self.description.strip(),
         )
 
-    def verdict(self) -> Verdict:
-        """Return what OMERO would say, in one sentence, as far as it is known."""
+    def verdict(self, owner: str = "") -> Verdict:
+        """Return what OMERO would say, in one sentence, as far as it is known.
+
+        Args:
+            owner: somebody else whom it will belong to, where staff order for her.
+        """
         missing = self._missing()
         if missing:
             return Verdict(Tone.PLAIN, missing, may_send=False)
@@ -92,11 +96,14 @@ class TargetDraft:
         if self.project.looking or self.container.looking:
             return Verdict(Tone.PLAIN, _tr("verdict", "Asking OMERO…"), may_send=False)
         if self.container.id is not None:
-            return self._existing(name)
-        return self._new(name)
+            return self._existing(name, owner)
+        return self._new(name, owner)
+
+    def _kind_word(self) -> str:
+        return _tr("verdict", "screen") if self.kind is TargetKind.SCREEN else _tr("verdict", "dataset")
 
     def _missing(self) -> str:
-        kind = _tr("verdict", "screen") if self.kind is TargetKind.SCREEN else _tr("verdict", "dataset")
+        kind = self._kind_word()
         if self.group is None:
             return _tr("verdict", "Choose the group whose members may see it.")
         if self.container.is_empty:
@@ -105,7 +112,7 @@ class TargetDraft:
             return _tr("verdict", "More than one has this name: pick the one you mean from the list.")
         return ""
 
-    def _existing(self, name: str) -> Verdict:
+    def _existing(self, name: str, whose: str) -> Verdict:
         if self.container.may_add is False:
             owner = self.container.owner or _tr("verdict", "somebody else")
             level = self.group.permissions if self.group else PermissionLevel.PRIVATE
@@ -128,14 +135,18 @@ class TargetDraft:
                 ).format(name=name),
                 may_send=True,
             )
-        sentence = (
-            _tr("verdict", "You may add to {name}. The plate will belong to you.")
-            if self.kind is TargetKind.SCREEN
-            else _tr("verdict", "You may add to {name}. The images will belong to you.")
-        )
-        return Verdict(Tone.ACCENT, sentence.format(name=name), may_send=True)
+        plate = self.kind is TargetKind.SCREEN
+        if whose and plate:
+            sentence = _tr("verdict", "{whose} may add to {name}. The plate will belong to {whose}.")
+        elif whose:
+            sentence = _tr("verdict", "{whose} may add to {name}. The images will belong to {whose}.")
+        elif plate:
+            sentence = _tr("verdict", "You may add to {name}. The plate will belong to you.")
+        else:
+            sentence = _tr("verdict", "You may add to {name}. The images will belong to you.")
+        return Verdict(Tone.ACCENT, sentence.format(name=name, whose=whose), may_send=True)
 
-    def _new(self, name: str) -> Verdict:
+    def _new(self, name: str, whose: str) -> Verdict:
         in_project = self.kind is TargetKind.DATASET and not self.project.is_empty
         if in_project and self.project.id is not None and self.project.may_add is False:
             return Verdict(
@@ -149,7 +160,9 @@ class TargetDraft:
                 ),
                 may_send=False,
             )
-        if self.kind is TargetKind.SCREEN:
+        if whose:
+            text = _tr("verdict", "A new {kind} {name} will be made. It will belong to {whose}.")
+        elif self.kind is TargetKind.SCREEN:
             text = _tr("verdict", "A new screen {name} will be made. It will belong to you.")
         elif in_project and self.project.is_new:
             text = _tr("verdict", "A new project {project} with a new dataset {name} will be made.")
@@ -157,7 +170,7 @@ class TargetDraft:
             text = _tr("verdict", "A new dataset {name} will be made in {project}. It will belong to you.")
         else:
             text = _tr("verdict", "A new dataset {name} will be made, outside of any project.")
-        text = text.format(name=name, project=self.project.name)
+        text = text.format(name=name, project=self.project.name, kind=self._kind_word(), whose=whose)
         if self.container.unchecked or self.project.unchecked:
             later = _tr("verdict", "OMERO cannot be asked now; one of this name is used if there is one.")
             return Verdict(Tone.PLAIN, f"{text} {later}", may_send=True)

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QComboBox, QGridLayout, QPlainTextEdit, QVBoxLayou
 from agent.core.template import TargetSuggestion
 from agent.ui.container_picker import ContainerPicker
 from agent.ui.key_value_table import KeyValueTable
-from agent.ui.ports import TargetsPort
+from agent.ui.ports import PlacesPort
 from agent.ui.tag_field import TagField
 from agent.ui.target_draft import TargetDraft, draft_from, draft_from_suggestion
 from agent.ui.widgets import label
@@ -25,7 +25,7 @@ class TargetForm(QWidget):
     trouble = Signal(object)
     """AgentError of a search."""
 
-    def __init__(self, targets: TargetsPort, parent: QWidget | None = None) -> None:
+    def __init__(self, targets: PlacesPort, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._targets = targets
         self._groups: tuple[Group, ...] = ()
@@ -90,6 +90,16 @@ class TargetForm(QWidget):
             picker.trouble.connect(self.trouble)
 
     # --- in and out -----------------------------------------------------------------------------------
+
+    def show_places(self, places: PlacesPort, groups: Sequence[Group], default_id: int | None) -> None:
+        """Search as somebody else from now on; what was chosen among other people's places goes."""
+        self._targets = places
+        self._filling = True
+        self.project.clear()
+        self.container.clear()
+        self._project_id = None
+        self._filling = False
+        self.show_groups(groups, default_id)
 
     def show_groups(self, groups: Sequence[Group], default_id: int | None = None) -> None:
         """List the person's groups and choose her usual one."""

@@ -180,8 +180,8 @@ def what_next(card: Card) -> str:
         ),
         CardState.UNCLAIMED: _tr(
             "next",
-            "This was written while nobody was signed in, so it belongs to nobody yet. It stays on the share "
-            "until somebody claims it.",
+            "When this was written, nobody was signed in here, or more than one person: it belongs to nobody "
+            "yet. It stays on the share until somebody claims it.",
         ),
         CardState.NEEDS_TARGET: _tr(
             "next", "Choose a target. Until then the data stays on the share and nothing is copied."

@@ -18,6 +18,7 @@ from server_bridge.contract import (
     ContainerList,
     NewContainer,
     Person,
+    PersonList,
     TagList,
     Target,
     TargetKind,
@@ -38,6 +39,9 @@ class Directory(Protocol):
 
     def person(self, username: str) -> Person | None:
         """A person as OMERO knows her now."""
+
+    def people(self, text: str, limit: int) -> PersonList:
+        """Active persons whose user name or name holds ``text``."""
 
     def ping(self) -> None:
         """Ask for a sign of life. Raises Unavailable."""

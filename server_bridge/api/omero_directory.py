@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from server_bridge.api.directory import Kind
-from server_bridge.contract import Container, ContainerList, NewContainer, Person, TagList
+from server_bridge.contract import Container, ContainerList, NewContainer, Person, PersonList, TagList
 from server_bridge.omero import directory
 from server_bridge.omero.connection import Omero
 
@@ -22,6 +22,10 @@ class OmeroDirectory:
     def person(self, username: str) -> Person | None:
         """A person as OMERO knows her now."""
         return self._omero.person(username)
+
+    def people(self, text: str, limit: int) -> PersonList:
+        """Active persons, by name."""
+        return self._omero.people(text, limit)
 
     def ping(self) -> None:
         """Ask for a sign of life."""

@@ -9,6 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from server_bridge.api.dependencies import Parts, PartsDep, PersonDep
 from server_bridge.api.directory import Kind, require_target
+from server_bridge.api.persons import person_asked_about
 from server_bridge.contract import Container, ContainerList, NewContainer, TagList, Target
 from server_bridge.errors import BadRequest, Forbidden, TransientFailure, Unavailable
 from server_bridge.observability import get_logger
@@ -30,17 +31,25 @@ async def containers(
     project: int | None = None,
     q: _Text = "",
     limit: _Limit = 200,
+    person: _Text = "",
 ) -> ContainerList:
-    """Projects, datasets or screens of one of her groups, by name; ``q`` searches in names."""
+    """Projects, datasets or screens of one of her groups, by name; ``q`` searches in names.
+
+    Staff may ask as any ``person``: what is listed is what she sees, and where she may add.
+    """
+    who = person_asked_about(caller, person)
     return await parts.bounded.ask(
-        lambda: parts.directory.containers(caller.username, group, kind, project, q.strip(), limit)
+        lambda: parts.directory.containers(who, group, kind, project, q.strip(), limit)
     )
 
 
 @router.get("/tags")
-async def tags(parts: PartsDep, caller: PersonDep, group: int, q: _Text = "", limit: _Limit = 200) -> TagList:
-    """Tags of one of her groups, hers first."""
-    return await parts.bounded.ask(lambda: parts.directory.tags(caller.username, group, q.strip(), limit))
+async def tags(
+    parts: PartsDep, caller: PersonDep, group: int, q: _Text = "", limit: _Limit = 200, person: _Text = ""
+) -> TagList:
+    """Tags of one of her groups, hers first. Staff may ask as any ``person``."""
+    who = person_asked_about(caller, person)
+    return await parts.bounded.ask(lambda: parts.directory.tags(who, group, q.strip(), limit))
 
 
 @router.post("/containers", status_code=201)

@@ -35,11 +35,11 @@ import omero.sys
 from omero.rtypes import unwrap
 
 from server_bridge.config import OmeroConfig, read_secret
-from server_bridge.contract import Person
+from server_bridge.contract import Person, PersonList
 from server_bridge.errors import NeedsAttention, NotSignedIn
 from server_bridge.omero.failures import OmeroForbids, ServiceRefused, describe, translated
 from server_bridge.omero.kept import KeptSession
-from server_bridge.omero.people import find_person
+from server_bridge.omero.people import find_person, list_people
 from server_bridge.omero.session import ALL_GROUPS, Session
 
 __all__ = ["ALL_GROUPS", "Omero", "Session"]
@@ -107,6 +107,11 @@ class Omero:
         """A person as OMERO knows her now; None for a name it does not know or that was deactivated."""
         with self.service() as session:
             return find_person(session, username)
+
+    def people(self, text: str, limit: int) -> PersonList:
+        """Active persons whose name holds ``text``."""
+        with self.service() as session:
+            return list_people(session, text, limit)
 
     def ping(self) -> None:
         """Log in as the service account and out again. Raises Unavailable, ServiceRefused."""

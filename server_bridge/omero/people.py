@@ -7,8 +7,8 @@ from typing import Any
 
 from omero.rtypes import unwrap
 
-from server_bridge.contract import Group, PermissionLevel, Person
-from server_bridge.omero.session import ALL_GROUPS, Session, chunks
+from server_bridge.contract import Group, PermissionLevel, Person, PersonList, PersonName
+from server_bridge.omero.session import ALL_GROUPS, Session, chunks, like
 
 ACTIVE_GROUP = "user"
 """OMERO deactivates somebody by taking her out of this group."""
@@ -51,6 +51,30 @@ def active_names(session: Session, usernames: Sequence[str]) -> frozenset[str]:
         )
         found |= {str(row[0]) for row in rows}
     return frozenset(found)
+
+
+def list_people(session: Session, text: str = "", limit: int = 50) -> PersonList:
+    """Active persons by name; ``text``: only where it stands in the user name, first name or last name."""
+    condition = ""
+    values: dict[str, int | str] = {"active": ACTIVE_GROUP}
+    if text:
+        named = " or ".join(f"lower(e.{field}) like :text" for field in ("omeName", "firstName", "lastName"))
+        condition = f" and ({named})"
+        values["text"] = like(text)
+    rows = session.rows(
+        "select e.omeName, e.firstName, e.lastName "
+        "from GroupExperimenterMap m join m.parent g join m.child e "
+        f"where g.name = :active{condition} order by e.lastName, e.firstName, e.omeName",
+        values,
+        group=ALL_GROUPS,
+        page=(0, limit + 1),
+        doing="listing persons",
+    )
+    found = [
+        PersonName(username=str(name), full_name=" ".join(str(part) for part in (first, last) if part))
+        for name, first, last in rows
+    ]
+    return PersonList(items=tuple(found[:limit]), truncated=len(found) > limit)
 
 
 def owner_names(session: Session, group_id: int) -> frozenset[str]:

@@ -61,7 +61,10 @@ class BridgeStub:
     shares: list[Json] = field(default_factory=list)
     approved: bool = True
     session_policy: Json = field(default_factory=dict)
-    persons: dict[str, str] = field(default_factory=lambda: {"alice": "secret-of-alice", "bob": "bobs-word"})
+    persons: dict[str, str] = field(
+        default_factory=lambda: {"alice": "secret-of-alice", "bob": "bobs-word", "sam": "staff-word"}
+    )
+    staff: set[str] = field(default_factory=lambda: {"sam"})
     refuse: Callable[[Seen], Refusal | None] = lambda _seen: None
     seen: list[Seen] = field(default_factory=list)
     orders: dict[str, Json] = field(default_factory=dict)
@@ -253,6 +256,11 @@ class BridgeStub:
                 if not self._who(seen):
                     return 401, self._problem(401, "not_signed_in")
                 return 200, self._targets(kind, seen)
+            case "GET", ["v1", "persons"]:
+                found = [{"username": one} for one in self.persons if seen.query.get("q", "") in one]
+                return 200, {"items": found}
+            case "GET", ["v1", "persons", username]:
+                return 200, self._person(username)
             case "GET", ["v1", "orders"]:
                 return 200, self._feed(seen.query)
             case method, ["v1", "orders", order_id, *rest]:
@@ -264,13 +272,17 @@ class BridgeStub:
             return 401, self._problem(401, "wrong_password", "Name or password is wrong")
         token, session_id, key = uuid.uuid4().hex, str(uuid.uuid4()), uuid.uuid4().hex
         self.sessions[token] = (body["username"], session_id, key)
-        groups = [{"id": 3, "name": "Cytoskeleton", "permissions": "private"}]
         return 201, {
             "token": token,
             "expires_at": self.now_text(self.session_seconds),
-            "person": {"username": body["username"], "default_group_id": 3, "groups": groups},
+            "person": self._person(body["username"]),
             "grant": {"session_id": session_id, "key": key, "expires_at": self.now_text(14 * 86400)},
         }
+
+    def _person(self, username: str) -> Json:
+        groups = [{"id": 3, "name": "Cytoskeleton", "permissions": "private"}]
+        more = {"is_staff": True} if username in self.staff else {}
+        return {"username": username, "default_group_id": 3, "groups": groups, **more}
 
     def _workstation(self) -> Json:
         status = "approved" if self.approved else "pending"
@@ -345,6 +357,8 @@ class BridgeStub:
             if self.intents[order_id] != seen.json:
                 return 409, self._problem(409, "order_differs")
             return 200, self.orders[order_id]
+        if seen.json.get("owner") and who not in self.staff:
+            return 403, self._problem(403, "owner_is_staffs")
         place = (seen.json["share"], seen.json["path"])
         live = ("accepted", "pulling", "verifying", "importing", "proving", "annotating")
         if any((one["share"], one["path"]) == place and one["stage"] in live for one in self.orders.values()):
@@ -354,7 +368,7 @@ class BridgeStub:
         self.orders[order_id] = {
             "id": order_id,
             "revision": 1,
-            "person": who,
+            "person": seen.json.get("owner") or who,
             "share": seen.json["share"],
             "path": seen.json["path"],
             "kind": seen.json["kind"],

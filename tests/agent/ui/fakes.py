@@ -8,7 +8,17 @@ from typing import Any
 
 from agent.core.commands import Command
 from agent.core.snapshot import Snapshot
-from server_bridge.contract import Container, ContainerList, Group, NewContainer, TagList, Target
+from server_bridge.contract import (
+    Container,
+    ContainerList,
+    Group,
+    NewContainer,
+    Person,
+    PersonList,
+    PersonName,
+    TagList,
+    Target,
+)
 from tests.agent.ui import samples
 
 
@@ -34,6 +44,9 @@ class RecordingTargets:
         self.known_groups: Sequence[Group] = samples.ALICE.groups
         self.error: Exception | None = None
         self.create_error: Exception | None = None
+        self.others: dict[str, Person] = {"bob": samples.BOB}
+        self.asked_as: list[str] = []
+        """Whose places were searched; empty for her own."""
 
     def groups(self) -> Sequence[Group]:
         return self.known_groups
@@ -73,8 +86,44 @@ class RecordingTargets:
             )
         )
 
+    def persons(self, query: str) -> Future[PersonList]:
+        if self.error:
+            return failed(self.error)
+        everybody = {**self.others, "alice": samples.ALICE}
+        items = tuple(
+            PersonName(username=name, full_name=one.full_name)
+            for name, one in everybody.items()
+            if query.casefold() in f"{name} {one.full_name}".casefold()
+        )
+        return done(PersonList(items=items))
+
+    def person(self, username: str) -> Future[Person]:
+        if self.error:
+            return failed(self.error)
+        return done(self.others[username])
+
+    def of(self, person: Person) -> PlacesOf:
+        return PlacesOf(self, person)
+
     def recents(self) -> Sequence[Target]:
         return self.recent_targets
+
+
+class PlacesOf:
+    """Somebody else's places."""
+
+    def __init__(self, targets: RecordingTargets, person: Person) -> None:
+        self._targets = targets
+        self._person = person
+
+    def containers(
+        self, group_id: int, kind: str, project_id: int | None = None, query: str = ""
+    ) -> Future[ContainerList]:
+        self._targets.asked_as.append(self._person.username)
+        return self._targets.containers(group_id, kind, project_id, query)
+
+    def tags(self, group_id: int, query: str) -> Future[TagList]:
+        return self._targets.tags(group_id, query)
 
 
 class RecordingEngine:

@@ -48,6 +48,9 @@ ALICE = Person(
     groups=(CYTOSKELETON, PLATFORM),
 )
 
+BOB = Person(username="bob", full_name="Bob Ek", default_group_id=5, groups=(PLATFORM,))
+STAFF = ALICE.model_copy(update={"is_staff": True})
+
 
 def target(name: str = "embryos", project: str = "Actin project", container_id: int | None = 51) -> Target:
     return Target(

@@ -13,6 +13,8 @@ from server_bridge.contract import (
     NewContainer,
     PermissionLevel,
     Person,
+    PersonList,
+    PersonName,
     TagList,
 )
 from server_bridge.errors import NotSignedIn, Unavailable
@@ -41,6 +43,8 @@ class FakeDirectory:
     hung: threading.Event | None = None
     logins: int = 0
     checks: int = 0
+    asked_as: list[str] = field(default_factory=list)
+    """As whom places were listed."""
     places: list[Container] = field(
         default_factory=lambda: [
             Container(id=10, kind="project", name="Actin", group_id=3, owner="alice"),
@@ -69,12 +73,18 @@ class FakeDirectory:
         self._answer()
         return _person(username) if username in PEOPLE else None
 
+    def people(self, text: str, limit: int) -> PersonList:
+        self._answer()
+        found = [PersonName(username=one, full_name=one.title()) for one in PEOPLE if text in one]
+        return PersonList(items=tuple(found[:limit]), truncated=len(found) > limit)
+
     def ping(self) -> None:
         self._answer()
 
     def containers(
         self, username: str, group_id: int, kind: Kind, project_id: int | None, text: str, limit: int
     ) -> ContainerList:
+        self.asked_as.append(username)
         self._answer()
         found = [
             place
@@ -99,6 +109,7 @@ class FakeDirectory:
         )
 
     def tags(self, username: str, group_id: int, text: str, limit: int) -> TagList:
+        self.asked_as.append(username)
         self._answer()
         return TagList(items=tuple(tag for tag in ("actin", "mitosis") if text in tag)[:limit])
 

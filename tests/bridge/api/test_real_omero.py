@@ -26,7 +26,7 @@ def real(sandbox: RunningSandbox, tmp_path: Path) -> Iterator[TestClient]:
     site = make_site(tmp_path)
     site.omero.password_file.write_text(PASSWORDS["ferry"] + "\n")
     omero = site.omero.model_copy(update={"port": sandbox.ssl_port, "omerodir": sandbox.omerodir})
-    site = site.model_copy(update={"omero": omero})
+    site = site.model_copy(update={"omero": omero, "staff": ("bob",)})
     context = build_context(site)
     with TestClient(create_app(context), raise_server_exceptions=False) as http:
         yield http
@@ -56,6 +56,29 @@ def test_signing_in_with_omeros_password(real: TestClient) -> None:
     assert {group["name"] for group in person["groups"]} >= {"Cytoskeleton", "Platform"}
     wrong = real.post("/v1/session", json={"username": "alice", "password": "no"})
     assert (wrong.status_code, wrong.json()["code"]) == (401, "wrong_password")
+
+
+def test_staff_find_people_in_omero_and_see_their_places(real: TestClient) -> None:
+    headers, _ = sign_in(real, "bob")
+    for text in ("ALI", "alice"):
+        found = real.get("/v1/persons", params={"q": text}, headers=headers)
+        assert found.status_code == 200, found.text
+        assert [one["username"] for one in found.json()["items"]] == ["alice"]
+    everybody = real.get("/v1/persons", headers=headers).json()["items"]
+    assert {"alice", "bob"} <= {one["username"] for one in everybody}
+    assert len(real.get("/v1/persons?limit=1", headers=headers).json()["items"]) == 1
+    person = real.get("/v1/persons/alice", headers=headers).json()
+    group = group_of(person, "Cytoskeleton")
+    hers, _ = sign_in(real, "alice")
+    name = f"hers {uuid.uuid4().hex[:6]}"
+    body = {"kind": "dataset", "group_id": group, "name": name}
+    assert real.post("/v1/targets/containers", json=body, headers=hers).status_code == 201
+    seen = real.get(
+        "/v1/targets/containers",
+        params={"group": group, "kind": "dataset", "q": name, "person": "alice"},
+        headers=headers,
+    ).json()["items"]
+    assert [(one["owner"], one["may_add"]) for one in seen] == [("alice", True)]
 
 
 def test_places_are_found_made_and_ordered_into(real: TestClient) -> None:

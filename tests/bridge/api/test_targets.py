@@ -49,6 +49,35 @@ def test_a_container_is_made_as_the_person_at_an_approved_workstation(bridge: Br
     assert pending.call("POST", "/v1/targets/containers", json=body).status_code == 403
 
 
+def test_staff_look_for_persons_and_ask_as_one_of_them(bridge: Bridge, alice: Desk) -> None:
+    staff = bridge.workstation("staffs").sign_in("staff")
+    found = staff.call("GET", "/v1/persons?q=al")
+    assert found.status_code == 200, found.text
+    assert found.json()["items"] == [{"username": "alice", "full_name": "Alice"}]
+    assert staff.call("GET", "/v1/persons?limit=2").json()["truncated"] is True
+    groups = staff.call("GET", "/v1/persons/bob").json()["groups"]
+    assert [group["name"] for group in groups] == ["Cytoskeleton"]
+    unknown = staff.call("GET", "/v1/persons/nobody")
+    assert (unknown.status_code, unknown.json()["code"]) == (422, "no_such_person")
+    for question in ("containers?group=3&kind=dataset", "tags?group=3"):
+        assert staff.call("GET", f"/v1/targets/{question}&person=bob").status_code == 200
+        assert bridge.directory.asked_as[-1] == "bob"
+        staff.call("GET", f"/v1/targets/{question}")
+        assert bridge.directory.asked_as[-1] == "staff"
+
+
+def test_others_are_nobodys_business_but_the_staffs(alice: Desk) -> None:
+    for question in (
+        "/v1/persons",
+        "/v1/persons/bob",
+        "/v1/targets/containers?group=3&person=bob",
+        "/v1/targets/tags?group=3&person=bob",
+    ):
+        refused = alice.call("GET", question)
+        assert (refused.status_code, refused.json()["code"]) == (403, "staff_only"), question
+    assert alice.call("GET", "/v1/targets/tags?group=3&person=alice").status_code == 200
+
+
 def test_targets_are_for_people(bridge: Bridge) -> None:
     desk = bridge.workstation()
     assert desk.call("GET", "/v1/targets/tags?group=3").status_code == 401
