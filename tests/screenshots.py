@@ -126,6 +126,16 @@ def photograph(app: QApplication, out: Path) -> list[Path]:
         return [*camera.taken, tray_states(out)]
 
 
+def _for_somebody_else(camera: Photographer, controller: Controller, name: str) -> None:
+    """Staff bring what is Bob's."""
+    bobs = replace(samples.PLATE_4, person="bob", whose="bob", target=None, suggested=None)
+    afternoon = replace(samples.AFTERNOON, person=samples.STAFF, cards=(bobs, *samples.AFTERNOON.cards[1:]))
+    controller.show_snapshot(afternoon)
+    controller.choose_target(bobs)
+    _dialog(camera, controller, f"for-somebody-else-{name}")
+    controller.show_snapshot(samples.AFTERNOON)
+
+
 def _one_scheme(camera: Photographer, controller: Controller, name: str) -> None:
     window = controller.window
     controller.show_snapshot(samples.AFTERNOON)
@@ -143,6 +153,7 @@ def _one_scheme(camera: Photographer, controller: Controller, name: str) -> None
     controller.show_snapshot(samples.AFTERNOON)
     controller.choose_target(samples.PLATE_4, samples.PLATES)
     _dialog(camera, controller, f"target-{name}")
+    _for_somebody_else(camera, controller, name)
     _free_space(camera, controller, name)
     controller.show_snapshot(samples.NOBODY)
     controller.sign_in()

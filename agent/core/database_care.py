@@ -12,11 +12,13 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 from agent.core.errors import AgentError
 from server_bridge.contract import Reason
@@ -24,8 +26,13 @@ from server_bridge.contract import Reason
 log = logging.getLogger(__name__)
 COPIES_KEPT = 3
 COPIED_EVERY = timedelta(days=1)
+CHECK_SECONDS = 20.0
+"""A start waits no longer for the check of a large file; what is wrong is found when it is met."""
 _MARK = ".copy-"
+_ASIDE = ".damaged-"
 _LOGS = ("-wal", "-shm")
+_STEPS_BETWEEN_LOOKS = 10_000
+"""SQLite's virtual machine does these in about a millisecond."""
 
 
 class DatabaseUnusable(AgentError):
@@ -43,28 +50,45 @@ class CopyFailed(Exception):
 class Damage:
     """What was found at a start, and what became of it."""
 
-    set_aside: Path
+    set_aside: Path | None
+    """None where the file was not there at all, although there were copies of it."""
     copy_of: datetime | None
     """When the copy was made that took its place; None where there was none."""
     rows: int
     """Rows that were still readable in the damaged file."""
 
 
-def look_after(path: Path, version: int) -> Damage | None:
+def unusable(path: Path, error: Exception) -> DatabaseUnusable:
+    """The refusal to start on a file that can be neither used nor set aside."""
+    return DatabaseUnusable(
+        f"{path}: {error}",
+        remedy="Is the disk full, or may this user not write there? Mend it, then start the agent again.",
+    )
+
+
+def look_after(path: Path, version: int, *, alone: bool = True) -> Damage | None:
     """Make sure, before anybody uses it, that a file is sound and that there is a copy of it.
 
     Args:
-        path: the database; nothing happens where it is not there yet.
+        path: the database; nothing happens where it was never there.
         version: the schema that this program brings; an older file is about to be migrated.
+        alone: whether no other session has it open, or can open it meanwhile.
 
     Raises:
         DatabaseUnusable: where it can be neither used nor set aside.
     """
-    if not path.exists():
+    is_there = path.exists()
+    if not is_there and not copies_of(path) and not _log_of(path).exists():
         return None
     damage = None
     try:
-        if not is_sound(path):
+        if not is_there or not is_sound(path, CHECK_SECONDS):
+            if not alone:
+                raise DatabaseUnusable(
+                    f"{path} is damaged, and another session of this machine has it open.",
+                    remedy="Sign the other Windows users out, or start this machine again: then the agent "
+                    "sets the file aside and goes on. Orders are in files of their own.",
+                )
             damage = _replace(path)
         if path.exists():
             _copy_if_due(path, version)
@@ -72,26 +96,28 @@ def look_after(path: Path, version: int) -> Damage | None:
         # The file itself is sound, and nothing about it is to change: a copy is for worse days than this one.
         log.warning("%s: no copy was made: %s", path, error)
     except (OSError, sqlite3.OperationalError) as error:
-        raise DatabaseUnusable(
-            f"{path}: {error}",
-            remedy="Is the disk full, or may this user not write there? Mend it, then start the agent again.",
-        ) from error
+        raise unusable(path, error) from error
     return damage
 
 
-def is_sound(path: Path) -> bool:
-    """Whether SQLite can read all of it.
+def is_sound(path: Path, seconds: float = float("inf")) -> bool:
+    """Whether SQLite can read all of it, as far as it comes in that time.
 
     Raises:
         sqlite3.OperationalError: where it cannot be asked (locked, disk).
     """
     if path.stat().st_size == 0:
         # A new file; one that lost its content has copies that remember it, or a log.
-        return not copies_of(path) and not path.with_name(path.name + "-wal").exists()
+        return not copies_of(path) and not _log_of(path).exists()
     try:
-        with closing(sqlite3.connect(path, timeout=15)) as connection:
+        with closing(_read_only(path)) as connection:
+            until = time.monotonic() + seconds
+            connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS_BETWEEN_LOOKS)
             (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+            log.warning("%s: nothing wrong was found in %.0f s; it is larger than that", path, seconds)
+            return True
         raise
     except sqlite3.DatabaseError as error:
         log.error("%s: %s", path, error)
@@ -101,13 +127,28 @@ def is_sound(path: Path) -> bool:
     return bool(said == "ok")
 
 
+def _read_only(path: Path) -> sqlite3.Connection:
+    """Who only looks leaves the log alone. Otherwise the last who closes a file deletes its log, also that of
+    a damaged file, which may hold what nothing else does (measured with SQLite 3.40)."""
+    return sqlite3.connect(f"file:{quote(path.as_posix(), safe='/:')}?mode=ro", uri=True, timeout=15)
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(path.name + _LOGS[0])
+
+
 def copies_of(path: Path) -> list[Path]:
     """The copies of a database, newest first."""
     return sorted(path.parent.glob(f"{path.name}{_MARK}*[0-9]"), reverse=True)
 
 
 def _made_at(copy: Path) -> datetime:
-    return datetime.strptime(copy.name.rpartition(_MARK)[2], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
+    return datetime.strptime(_stamp_of(copy, _MARK), "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
+
+
+def _stamp_of(path: Path, mark: str) -> str:
+    """The time in a name; such texts sort as times do."""
+    return path.name.rpartition(mark)[2]
 
 
 def _stamp() -> str:
@@ -153,10 +194,21 @@ def _to_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def _last_aside(path: Path) -> Path | None:
+    """What was set aside after the newest copy was made: by a start that may not have come to its end."""
+    copies = copies_of(path)
+    since = _stamp_of(copies[0], _MARK) if copies else ""
+    found = max(path.parent.glob(f"{path.name}{_ASIDE}*[0-9]"), default=None)
+    return found if found is not None and _stamp_of(found, _ASIDE) > since else None
+
+
 def _replace(path: Path) -> Damage:
-    aside = path.with_name(f"{path.name}.damaged-{_stamp()}")
-    for suffix in (*_LOGS, ""):
-        # The file itself last: whoever is interrupted here finds it damaged again.
+    aside = path.with_name(f"{path.name}{_ASIDE}{_stamp()}")
+    if not path.exists():
+        # Gone, or an earlier start was ended between here and the copy: then it goes on.
+        aside = _last_aside(path) or aside
+    for suffix in ("", *_LOGS):
+        # The file itself first: without its log it may look sound, and what that held would be lost unsaid.
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(aside.with_name(aside.name + suffix))
@@ -166,20 +218,20 @@ def _replace(path: Path) -> Damage:
         half = path.with_name(f".{path.name}{_MARK}back-{os.getpid()}")
         half.write_bytes(copy.read_bytes())
         half.chmod(0o600)
-        rows = sum(_salvage(aside, half))
+        rows = sum(_salvage(aside, half)) if aside.exists() else 0
         _to_disk(half)
         half.replace(path)
     log.error(
         "%s was damaged: set aside as %s; %s, %d rows read from it",
         path, aside.name, f"the copy {copy.name} took its place" if copy else "there is no copy", rows,
     )  # fmt: skip
-    return Damage(aside, _made_at(copy) if copy is not None else None, rows)
+    return Damage(aside if aside.exists() else None, _made_at(copy) if copy is not None else None, rows)
 
 
 def _salvage(damaged: Path, into: Path) -> Iterator[int]:
     """Put every row over the copy's that can still be read, table by table; how many of each."""
     with (
-        closing(sqlite3.connect(f"file:{damaged.as_posix()}?mode=ro", uri=True)) as source,
+        closing(_read_only(damaged)) as source,
         closing(sqlite3.connect(into, isolation_level=None)) as target,
     ):
         names = [name for (name,) in target.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -202,6 +254,11 @@ def _salvage(damaged: Path, into: Path) -> Iterator[int]:
             yield count
 
 
+def _aside_in_words(damage: Damage) -> str:
+    aside = damage.set_aside
+    return f"It was set aside as {aside.name}" if aside is not None else "It was no longer there"
+
+
 def in_words(outbox: Damage | None, machine: Damage | None) -> Reason | None:
     """What a person is told of damage that was found at this start; None where all was sound."""
     if outbox is not None:
@@ -210,7 +267,7 @@ def in_words(outbox: Damage | None, machine: Damage | None) -> Reason | None:
         return Reason(
             code="outbox_damaged",
             title="This workstation's list of your orders was damaged",
-            detail=f"It was set aside as {outbox.set_aside.name}; {taken}{outbox.rows} entries could still "
+            detail=f"{_aside_in_words(outbox)}; {taken}{outbox.rows} entries could still "
             "be read from it. What the bridge had confirmed goes on; share and OMERO are untouched.",
             remedy="Look at your cards: where one asks for a target again, choose it again. Tell the "
             "platform staff that the file was damaged: the disk may be failing.",
@@ -219,7 +276,7 @@ def in_words(outbox: Damage | None, machine: Damage | None) -> Reason | None:
         return Reason(
             code="machine_file_damaged",
             title="What this workstation had noted about the share was damaged",
-            detail=f"It was set aside as {machine.set_aside.name}; the share is looked at anew.",
+            detail=f"{_aside_in_words(machine)}; the share is looked at anew.",
             remedy="Nothing to do for your orders. Data that was first seen meanwhile may wait for somebody "
             "to say whose it is. Tell the platform staff: the disk may be failing.",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from agent.core.errors import AgentError
@@ -36,6 +36,7 @@ class PersonField(QWidget):
         head = QHBoxLayout()
         self.caption = label(self.tr("Whose data"), "fieldLabel")
         self.note = ElidedLabel(role="small")
+        self.note.setAlignment(Qt.AlignmentFlag.AlignRight)
         head.addWidget(self.caption)
         head.addWidget(self.note, 1)
         column.addLayout(head)

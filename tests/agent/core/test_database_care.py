@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.core import database_care
-from agent.core.database import Database
+from agent.core.database import Database, DatabaseAway
 from agent.core.database_care import copies_of, in_words, is_sound
 from agent.core.machine_store import MachineStore
 from agent.core.outbox import EntryState, Outbox
@@ -92,7 +93,7 @@ def test_a_copy_is_made_before_a_migration_however_fresh_the_last_one(path: Path
 
 def test_a_migration_that_fails_leaves_the_file_and_a_copy(path: Path) -> None:
     put(path, "one")
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(database_care.DatabaseUnusable):
         Database(path, (FIRST, "ALTER TABLE nothing ADD COLUMN more TEXT"))
     assert words(path) == ["one"] and words(copies_of(path)[0]) == ["one"]
     put(path, "two")
@@ -268,6 +269,172 @@ def test_rows_are_salvaged_over_a_copy_from_before_an_upgrade(path: Path) -> Non
     assert damage is not None and damage.rows > 50
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT DISTINCT more FROM things").fetchall() == [("new",)]
+
+
+# --- several sessions, and starts that are ended in the middle -------------------------------------------
+
+HOLDER = """
+import sys
+from pathlib import Path
+from agent.core.database import Database, DatabaseAway
+database = Database(Path(sys.argv[1]), (sys.argv[2],))
+print("open", flush=True)
+for line in sys.stdin:
+    with database.write() as connection:
+        connection.execute("INSERT INTO things (word) VALUES (?)", (line.strip(),))
+    print("written", flush=True)
+database.close()
+"""
+
+
+@contextmanager
+def another_session(path: Path) -> Iterator[subprocess.Popen[str]]:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path), FIRST],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "open\n"
+        yield holder
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def say(holder: subprocess.Popen[str], word: str) -> None:
+    assert holder.stdin is not None and holder.stdout is not None
+    holder.stdin.write(word + "\n")
+    holder.stdin.flush()
+    assert holder.stdout.readline() == "written\n"
+
+
+def test_several_sessions_use_a_sound_file(path: Path) -> None:
+    put(path, "one")
+    with another_session(path) as first, another_session(path) as second:
+        say(first, "two")
+        say(second, "three")
+        put(path, "four")
+        say(first, "five")
+    assert words(path) == ["one", "two", "three", "four", "five"]
+
+
+def test_a_damaged_file_stays_where_another_session_has_it_open(path: Path) -> None:
+    put(path, *(f"word {number} " + "x" * 400 for number in range(200)))
+    with another_session(path) as holder:
+        spoil(path, 9 * 4096)  # not where the next row goes
+        before = path.stat().st_ino
+        with pytest.raises(database_care.DatabaseUnusable) as refused:
+            Database(path, (FIRST,))
+        assert "session" in refused.value.detail and refused.value.remedy
+        if sys.platform != "win32":
+            assert path.stat().st_ino == before
+            say(holder, "what it writes is not lost in a file that was set aside")
+    damage = Database(path, (FIRST,)).damage
+    assert damage is not None and damage.set_aside is not None, "now nobody has it open"
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_setting_aside_goes_on_where_a_start_was_ended_in_the_middle(
+    path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    put(path, "one")
+    age_copies(path)
+    put(path)
+    database = Database(path, (FIRST,))
+    with database.write() as connection:
+        connection.execute("INSERT INTO things (word) VALUES ('two')")
+    # As a power cut leaves it: the log is there, and the file itself is spoilt.
+    parts = {one: one.read_bytes() for one in path.parent.glob(path.name + "*") if one.suffix != ".users"}
+    database.close()
+    for one, content in parts.items():
+        one.write_bytes(content)
+    spoil(path)
+    real, done = Path.rename, 0
+
+    def ended(self: Path, target: Path) -> Path:
+        nonlocal done
+        if done == steps:
+            raise KeyboardInterrupt
+        done += 1
+        return real(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", ended)
+        if steps < 3:
+            with pytest.raises(KeyboardInterrupt):
+                Database(path, (FIRST,))
+        else:
+            patched.setattr(database_care, "_salvage", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                Database(path, (FIRST,))
+    damage = Database(path, (FIRST,)).damage
+    assert damage is not None and damage.set_aside is not None and damage.copy_of is not None
+    assert "one" in words(path)
+    assert len(list(path.parent.glob(f"{path.name}.damaged-*[0-9]"))) == 1
+    log = damage.set_aside.with_name(damage.set_aside.name + "-wal")
+    assert log.read_bytes() == parts[path.with_name(path.name + "-wal")], (
+        "the log may tell what nothing else does"
+    )
+
+
+def test_a_file_that_is_gone_comes_back_from_its_copy(path: Path) -> None:
+    put(path, "one")
+    put(path)
+    path.unlink()
+    damage = Database(path, (FIRST,)).damage
+    assert damage is not None and damage.set_aside is None and damage.copy_of is not None
+    assert words(path) == ["one"]
+    reason = in_words(damage, None)
+    assert reason is not None and "no longer there" in reason.detail
+
+
+def test_a_check_that_takes_too_long_keeps_nobody_waiting(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(path, *("x" * 400 for _number in range(2000)))
+    monkeypatch.setattr(database_care, "_STEPS_BETWEEN_LOOKS", 1)
+    assert is_sound(path, seconds=-1.0)
+    assert is_sound(path)
+
+
+# --- writing ------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_stays_locked_is_said_in_the_persons_words(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.core.database.BUSY_SECONDS", 0.2)
+    database = Database(path, (FIRST,))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseAway) as refused, database.write():
+            pass
+        other.execute("ROLLBACK")
+    assert path.name in refused.value.detail and refused.value.remedy
+    with database.write() as connection:
+        connection.execute("INSERT INTO things (word) VALUES ('later')")
+    assert words(path) == ["later"]
+    database.close()
+
+
+def test_a_full_disk_is_said_and_leaves_what_was_there(path: Path) -> None:
+    database = Database(path, (FIRST,))
+    with database.write() as connection:
+        connection.execute("INSERT INTO things (word) VALUES ('one')")
+        # SQLite's own limit ends as a full disk does (SQLITE_FULL).
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    database.connection().execute(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(DatabaseAway), database.write() as connection:
+        for _ in range(100):
+            connection.execute("INSERT INTO things (word) VALUES (?)", ("x" * 4000,))
+    database.connection().execute("PRAGMA max_page_count=1000000")
+    with database.write() as connection:
+        connection.execute("INSERT INTO things (word) VALUES ('two')")
+    assert words(path) == ["one", "two"]
+    database.close()
 
 
 # --- the two files ----------------------------------------------------------------------------------------
