@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from agent.core import claims, settle
 from agent.core.acquisition import INCOMPLETE, Acquisition
 from agent.core.claims import Claim
+from agent.core.machine_store import BEFORE_IMPORT
 from agent.core.outbox import Entry, EntryState, StoredManifest
 from agent.core.snapshot import Card, CardGroup, CardState, Station, StationState, Transfer
 from agent.core.template import suggestion_for
@@ -27,7 +28,6 @@ from server_bridge.contract import (
 WRITING_SECONDS = 15.0
 """Something that changed this recently is shown as being written rather than as settling."""
 
-_BEFORE_IMPORT = frozenset({Stage.ACCEPTED, Stage.PULLING, Stage.VERIFYING})
 _RUNNING = {
     Stage.ACCEPTED: CardState.QUEUED,
     Stage.PULLING: CardState.COPYING,
@@ -139,7 +139,7 @@ def stage_of(state: OrderState | None) -> Stage | None:
 def is_confirmed(facts: Facts) -> bool:
     """Whether the bridge has confirmed exactly what is on the share now, sealed (promise 7)."""
     stage = stage_of(facts.state)
-    if stage is not None and stage not in _BEFORE_IMPORT:
+    if stage is not None and stage not in BEFORE_IMPORT:
         return True
     found, entry = facts.found, facts.entry
     if entry is None:
@@ -176,13 +176,13 @@ def state_of(facts: Facts) -> CardState:
         return CardState.ATTENTION
     if is_gone(facts):
         return CardState.ATTENTION
-    if facts.found is not None and facts.found.finished_at is None and stage in (None, *_BEFORE_IMPORT):
+    if facts.found is not None and facts.found.finished_at is None and stage in (None, *BEFORE_IMPORT):
         return _unfinished(facts)
     if facts.state is None or stage is None:
         return CardState.SENDING
     if _attention(facts):
         return CardState.ATTENTION
-    if stage in _BEFORE_IMPORT and not is_confirmed(facts):
+    if stage in BEFORE_IMPORT and not is_confirmed(facts):
         return CardState.SENDING
     if facts.state.condition == Condition.WAITING:
         return CardState.WAITING
@@ -199,7 +199,7 @@ def is_gone(facts: Facts) -> bool:
         and facts.entry is not None
         and facts.entry.state is EntryState.ACCEPTED
         and not facts.entry.accepted_sealed
-        and stage_of(facts.state) in _BEFORE_IMPORT
+        and stage_of(facts.state) in BEFORE_IMPORT
     )
 
 

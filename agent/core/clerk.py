@@ -18,7 +18,7 @@ from agent.core import claims, listing, manifests, renamed
 from agent.core.acquisition import Acquisition, ignored_names
 from agent.core.clock import Clock
 from agent.core.errors import ShareAway
-from agent.core.machine_store import MachineStore
+from agent.core.machine_store import BEFORE_IMPORT, MachineStore
 from agent.core.outbox import Entry, EntryState, Outbox, StoredManifest, new_order_id
 from agent.core.settle import Override
 from agent.core.sign_in import SignInDesk
@@ -34,7 +34,6 @@ from server_bridge.contract import (
 )
 
 log = logging.getLogger(__name__)
-BEFORE_IMPORT = frozenset({Stage.ACCEPTED, Stage.PULLING, Stage.VERIFYING})
 TAKEN_BY_OMERO = frozenset({Stage.IMPORTING, Stage.PROVING, Stage.ANNOTATING, Stage.PROVEN, Stage.RELEASED})
 REST_SECONDS = 2.0
 """Looks at the share wake the clerk; this is for what happens without one."""

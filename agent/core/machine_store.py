@@ -55,6 +55,8 @@ MIGRATIONS = (
         ended_at TEXT NOT NULL, PRIMARY KEY (share, format, acquisition))
     """,
 )
+BEFORE_IMPORT = frozenset({Stage.ACCEPTED, Stage.PULLING, Stage.VERIFYING})
+"""Until then an order may be taken back, sent elsewhere and sealed anew."""
 ENDED = frozenset({Stage.RETIRED, Stage.CANCELLED, Stage.DISCARDED})
 PAUSES_KEPT = timedelta(days=180)
 """A microscope whose habits changed is not waited for for ever."""

@@ -19,7 +19,7 @@ from agent.core.database import Database, from_text, to_text
 from agent.core.database_care import Damage
 from agent.core.habits import Habits
 from agent.platform.base import Platform
-from server_bridge.contract import CommandKind, CommandRequest, OrderIntent, Reason
+from server_bridge.contract import CommandKind, CommandRequest, OrderIntent, Reason, Target
 
 MIGRATIONS = (
     """
@@ -231,7 +231,9 @@ class Outbox(Habits):
                 )
 
     def forget_place(self, order_id: UUID) -> None:
-        """The bridge does not know this order (another database): put it, and its manifest, again."""
+        """The bridge does not know this order (another database): put it again, with its manifest and with
+        what was decided about it since."""
+        self.renew_decision(order_id)
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE orders SET state = 'new', accepted_content = NULL, accepted_sealed = 0,"
@@ -393,6 +395,31 @@ class Outbox(Habits):
                 if CommandRequest.model_validate_json(row["request"]).kind is CommandKind.CANCEL
             ]
             connection.executemany("UPDATE commands SET state = 'new' WHERE id = ?", cancels)
+
+    def renew_decision(self, order_id: UUID) -> None:
+        """Send once more what she decided last about one order: a restored bridge may not know of it.
+
+        To a bridge that does, the same id again is a repeat, whatever was decided elsewhere since.
+        """
+        with self._database.write() as connection:
+            rows = connection.execute(
+                "SELECT id, request FROM commands WHERE order_id = ? AND state = 'done' ORDER BY rowid DESC",
+                (str(order_id),),
+            ).fetchall()
+            for row in rows:
+                kind = CommandRequest.model_validate_json(row["request"]).kind
+                if kind in (CommandKind.CANCEL, CommandKind.RETARGET):
+                    connection.execute("UPDATE commands SET state = 'new' WHERE id = ?", (row["id"],))
+                    break
+
+    def chosen_since(self, order_id: UUID) -> Target | None:
+        """The target that she chose last after the order, and that the bridge took; None: the order's own."""
+        rows = self._database.connection().execute(
+            "SELECT request FROM commands WHERE order_id = ? AND state = 'done' ORDER BY rowid DESC",
+            (str(order_id),),
+        )
+        requests = (CommandRequest.model_validate_json(row["request"]) for row in rows)
+        return next((one.target for one in requests if one.kind is CommandKind.RETARGET), None)
 
     def command_refusal(self, command_id: UUID) -> Reason | None:
         """Why the bridge refused a command; None where it did not."""

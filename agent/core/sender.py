@@ -16,7 +16,7 @@ from uuid import UUID
 from agent.core.bridge_client import BridgeClient, Credentials
 from agent.core.clock import Clock
 from agent.core.errors import AgentError, BridgeAway, BridgeRefused
-from agent.core.machine_store import ENDED, MachineStore
+from agent.core.machine_store import BEFORE_IMPORT, ENDED, MachineStore
 from agent.core.outbox import Entry, EntryState, Outbox, StoredCommand, StoredManifest
 from server_bridge.contract import CommandKind, FreedReport, OrderState, Problem, Reason
 
@@ -281,6 +281,9 @@ class Sender:
                     self._outbox.forget_place(entry.id)
                 continue
             self._machine.keep_orders([state])
+            chosen = self._outbox.chosen_since(entry.id)
+            if chosen is not None and chosen != state.target and state.stage in BEFORE_IMPORT:
+                self._outbox.renew_decision(entry.id)
             if state.manifest_revision < entry.accepted_revision:
                 log.warning("order %s: the bridge lost a manifest: sent again", entry.id)
                 self._outbox.forget_manifest(entry.id)
