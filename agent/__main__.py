@@ -2,6 +2,9 @@
 
 Starting it a second time in one desktop session only shows the window of the first. Without a tray the window
 opens by itself, and the program stays until it is told to quit.
+
+Qt comes with the last imports, those of `agent.ui`. From then on PySide6 has Python read the source of each
+module that is imported into memory, in search of its own ``__feature__`` (measured with 6.8: 14 MB).
 """
 
 from __future__ import annotations
@@ -14,15 +17,13 @@ from importlib.metadata import PackageNotFoundError, version
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from PySide6.QtWidgets import QMessageBox
-
 from agent import explain
 from agent.core.engine import Engine
 from agent.core.errors import AgentError
 from agent.core.settings import AgentSettings, load
 from agent.core.workers import leave
 from agent.platform import Platform, select
-from agent.ui.application import FerryApplication, make_qt_application, preferences_at
+from agent.ui.application import FerryApplication, make_qt_application, preferences_at, refuse_to_start
 from agent.ui.desktop import Desktop
 from agent.ui.ports import EnginePort
 from agent.ui.single_instance import SingleInstance, session_name
@@ -111,8 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         keep_log(platform.user_dir() / "logs" / "agent.log")
         engine = make_engine(settings, platform)
     except AgentError as error:
-        texts = (error.detail, error.remedy, error.contact)
-        QMessageBox.critical(None, error.title, "\n\n".join(text for text in texts if text))
+        refuse_to_start(error)
         return 2
     preferences = preferences_at(platform.user_dir() / "window.ini")
     ferry = FerryApplication(app, engine, instance, preferences=preferences, version=agent_version())

@@ -31,6 +31,8 @@ CHECK_SECONDS = 20.0
 _MARK = ".copy-"
 _ASIDE = ".damaged-"
 _LOGS = ("-wal", "-shm")
+_SHARING_VIOLATION = 32
+"""Windows' word for a file that somebody has open: it cannot be renamed."""
 _STEPS_BETWEEN_LOOKS = 10_000
 """SQLite's virtual machine does these in about a millisecond."""
 
@@ -84,11 +86,7 @@ def look_after(path: Path, version: int, *, alone: bool = True) -> Damage | None
     try:
         if not is_there or not is_sound(path, CHECK_SECONDS):
             if not alone:
-                raise DatabaseUnusable(
-                    f"{path} is damaged, and another session of this machine has it open.",
-                    remedy="Sign the other Windows users out, or start this machine again: then the agent "
-                    "sets the file aside and goes on. Orders are in files of their own.",
-                )
+                raise _open_elsewhere(path)
             damage = _replace(path)
         if path.exists():
             _copy_if_due(path, version)
@@ -96,8 +94,18 @@ def look_after(path: Path, version: int, *, alone: bool = True) -> Damage | None
         # The file itself is sound, and nothing about it is to change: a copy is for worse days than this one.
         log.warning("%s: no copy was made: %s", path, error)
     except (OSError, sqlite3.OperationalError) as error:
+        if getattr(error, "winerror", None) == _SHARING_VIOLATION:
+            raise _open_elsewhere(path) from error
         raise unusable(path, error) from error
     return damage
+
+
+def _open_elsewhere(path: Path) -> DatabaseUnusable:
+    return DatabaseUnusable(
+        f"{path} is damaged, and another session of this machine has it open.",
+        remedy="Sign the other Windows users out, or start this machine again: then the agent sets the file "
+        "aside and goes on. Orders are in files of their own.",
+    )
 
 
 def is_sound(path: Path, seconds: float = float("inf")) -> bool:

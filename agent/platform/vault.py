@@ -7,6 +7,8 @@ until the agent ends, and the person is told that she will have to sign in again
 from __future__ import annotations
 
 import logging
+import os
+import sys
 
 import keyring
 import keyring.backend
@@ -105,8 +107,18 @@ class KeyringVault:
             self._failed(error).delete(name)
 
 
+def _may_have_store() -> bool:
+    """Whether it is worth looking: on Linux every store is behind the session's D-Bus, and looking for them
+    costs 8 MB (`cryptography`)."""
+    if sys.platform != "linux":
+        return True
+    return bool(os.environ.get("DBUS_SESSION_BUS_ADDRESS") or os.environ.get("PYTHON_KEYRING_BACKEND"))
+
+
 def choose(backend: keyring.backend.KeyringBackend | None = None) -> Vault:
     """Return the system's store where it keeps secrets safely, memory otherwise."""
+    if backend is None and not _may_have_store():
+        return MemoryVault()
     try:
         found = backend if backend is not None else keyring.get_keyring()
     except (keyring.errors.KeyringError, RuntimeError, OSError) as error:

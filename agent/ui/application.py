@@ -5,6 +5,7 @@ The window is on the screen before the engine is made, so that a slow share or v
 
 from __future__ import annotations
 
+import linecache
 import signal
 import socket
 import sys
@@ -12,8 +13,9 @@ from pathlib import Path
 
 from PySide6.QtCore import QCoreApplication, QLocale, QObject, QSettings, QSocketNotifier, Qt, QTimer
 from PySide6.QtGui import QGuiApplication, QIcon, QSessionManager
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QMessageBox
 
+from agent.core.errors import AgentError
 from agent.ui import icons
 from agent.ui.controller import Controller
 from agent.ui.desktop import APP_ID, Desktop
@@ -36,6 +38,12 @@ def make_qt_application(arguments: list[str], desktop: DesktopPort) -> QApplicat
     app.setQuitOnLastWindowClosed(False)
     app.setWindowIcon(window_icon())
     return app
+
+
+def refuse_to_start(error: AgentError) -> None:
+    """Say why there will be no window, and wait until that was read."""
+    texts = (error.detail, error.remedy, error.contact)
+    QMessageBox.critical(None, error.title, "\n\n".join(text for text in texts if text))
 
 
 def window_icon() -> QIcon:
@@ -93,6 +101,8 @@ class FerryApplication(QObject):
     def _start_engine(self) -> None:
         self._engine.subscribe(self.controller.relay.publish)
         self._engine.start()
+        # PySide6 had Python keep the source of what was imported after it; nobody needs that any more.
+        linecache.clearcache()
 
     def quit(self) -> None:
         """End the program. Not ``QApplication.quit``: that asks each window first, and ours may decline."""
