@@ -43,11 +43,16 @@ class OrderPlaces:
         return self.work / f"{attempt}-{step}.log"
 
 
+def locks_of(site: SiteConfig) -> Path:
+    """The folder of the orders' locks."""
+    return site.state_dir / "locks"
+
+
 def places_of(site: SiteConfig, share: str, order_id: str) -> OrderPlaces:
     """The paths of an order; nothing is made."""
     return OrderPlaces(
         staging=site.staging_dir / share / order_id,
-        lock=site.state_dir / "locks" / f"{order_id}.lock",
+        lock=locks_of(site) / f"{order_id}.lock",
         work=site.state_dir / "orders" / order_id,
         quarantine=site.staging_dir / QUARANTINE / share / order_id,
     )

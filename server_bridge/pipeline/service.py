@@ -24,6 +24,7 @@ from server_bridge.pipeline.attempt import IMPORT, TRANSFER, WATCH, Attempt, Ste
 from server_bridge.pipeline.dispatcher import Dispatcher, lanes_of
 from server_bridge.pipeline.engine import Engine, engine_url
 from server_bridge.pipeline.live import LiveAttempts
+from server_bridge.pipeline.places import locks_of
 from server_bridge.pipeline.share_pace import SharePaces
 from server_bridge.pipeline.steps import (
     annotating,
@@ -34,6 +35,7 @@ from server_bridge.pipeline.steps import (
     verifying,
     watching,
 )
+from server_bridge.processes.leftovers import end_leftovers
 from server_bridge.processes.runner import ProcessRunner
 from server_bridge.retention.releaser import Releaser
 from server_bridge.retention.reprover import Reprover
@@ -106,6 +108,7 @@ class Service:
         if again:
             _log.info("%d orders go on where they were", len(again))
         self._begun = True
+        end_leftovers(locks_of(self._context.site))
         self._context.omero.keep_service_session()
         self._look_at_staging()
         self._live.start()

@@ -75,7 +75,8 @@ def process_stat(pid: int) -> _Stat | None:
     return _Stat(state=fields[0], pgrp=int(fields[2]))
 
 
-def _own_pids() -> Iterator[int]:
+def own_pids() -> Iterator[int]:
+    """Every process of this user."""
     uid = os.getuid()
     with os.scandir("/proc") as entries:
         for entry in entries:
@@ -88,13 +89,17 @@ def _own_pids() -> Iterator[int]:
                 continue
 
 
-def _is_marked(pid: int, mark: bytes) -> bool:
+def environment_of(pid: int) -> list[bytes]:
+    """``NAME=value`` as the process was started with; nothing where it is gone, a zombie, or not ours to
+    read: none of our children then."""
     try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
-        # Gone, a zombie, or not ours to read: none of our children then.
-        return False
-    return mark in environment.split(b"\0")
+        return []
+
+
+def _is_marked(pid: int, mark: bytes) -> bool:
+    return mark in environment_of(pid)
 
 
 def _holds(pid: int, device: int, inode: int) -> bool:
@@ -115,7 +120,7 @@ def _holds(pid: int, device: int, inode: int) -> bool:
 def group_members(pgid: int) -> list[int]:
     """Living members of a process group; zombies do no harm and are left out."""
     members = []
-    for pid in _own_pids():
+    for pid in own_pids():
         found = process_stat(pid)
         if found is not None and found.pgrp == pgid and found.state not in "ZX":
             members.append(pid)
@@ -176,11 +181,11 @@ def end_orphans(
     started = time.monotonic()
     number = signal.SIGTERM
     while True:
-        orphans = [pid for pid in _own_pids() if pid != me and is_orphan(pid)]
+        orphans = [pid for pid in own_pids() if pid != me and is_orphan(pid)]
         if lock is not None and orphans:
             owners = [
                 pid
-                for pid in _own_pids()
+                for pid in own_pids()
                 if pid != me
                 and pid not in orphans
                 and _holds(pid, lock.st_dev, lock.st_ino)
