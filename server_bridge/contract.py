@@ -420,6 +420,8 @@ class Heartbeat(Request):
     load: AgentLoad | None = None
     cleaning: Annotated[tuple[ShareCleaning, ...], Field(max_length=64)] = ()
     """Of the shares on which this agent may delete."""
+    damage: Annotated[str, Field(max_length=1000)] = ""
+    """What was wrong with the agent's own files when it started, in words. Staff hear of each text once."""
 
 
 class HeartbeatAnswer(Answer):

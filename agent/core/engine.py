@@ -524,6 +524,7 @@ class Engine:
             load=self._load.load(),
             pauses={share: self._machine.pauses(share, now - PAUSES_KEPT) for share in self._places()},
             cleaning=self._cleaning.told(self._machine.orders(now - ORDERS_KEPT)),
+            damage=in_words(self._outbox.damage, self._machine.damage),
         )
 
     def _bridge_snapshot(self, workstation: Workstation | None) -> BridgeSnapshot:

@@ -12,6 +12,7 @@ from agent.core.share_watch import ShareStatus
 from server_bridge.contract import (
     AgentLoad,
     Heartbeat,
+    Reason,
     ShareCleaning,
     ShareHeartbeat,
     UnorderedAcquisition,
@@ -20,7 +21,15 @@ from server_bridge.contract import (
 
 MOST_UNORDERED = 500
 LATER_FIELDS = frozenset(
-    {"quiet_suggestions", "paused_for_seconds", "paused_by", "paused_for_programs", "load", "cleaning"}
+    {
+        "quiet_suggestions",
+        "paused_for_seconds",
+        "paused_by",
+        "paused_for_programs",
+        "load",
+        "cleaning",
+        "damage",
+    }
 )
 """What bridges of the first version refuse as unknown."""
 
@@ -39,6 +48,7 @@ def beat(
     load: AgentLoad | None = None,
     pauses: Mapping[str, Sequence[Longest]] | None = None,
     cleaning: Sequence[ShareCleaning] = (),
+    damage: Reason | None = None,
 ) -> Heartbeat:
     """Make a heartbeat.
 
@@ -49,6 +59,7 @@ def beat(
         pause: The one that holds now.
         load: What this agent costs.
         cleaning: What is deleted on shares where this agent may.
+        damage: What was wrong with the agent's own files when it started.
         pauses: By share id: the longest pauses of acquisitions that went on.
     """
     told = []
@@ -89,4 +100,5 @@ def beat(
         paused_for_programs=tuple(name[:255] for name in pause.programs[:32]) if pause else (),
         load=load,
         cleaning=tuple(cleaning),
+        damage=f"{damage.title}. {damage.detail}"[:1000] if damage else "",
     )

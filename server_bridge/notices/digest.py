@@ -24,6 +24,7 @@ MOST_SHOWN = 40
 HEADINGS = {
     "attention": "These orders need somebody",
     "people": "People who can no longer sign in to OMERO",
+    "workstation": "Workstations that somebody should look at",
     "outage": "Outages and settings that hold orders up",
     "over": "It is over",
     "lifetime": "Time on the buffer comes to its end",

@@ -8,6 +8,7 @@ revoke it.
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
@@ -18,6 +19,7 @@ from sqlalchemy.orm import Session
 from server_bridge.config import SiteConfig
 from server_bridge.contract import (
     Heartbeat,
+    Reason,
     WorkstationRegistration,
     WorkstationShare,
     WorkstationStatus,
@@ -25,13 +27,19 @@ from server_bridge.contract import (
 from server_bridge.contract import Workstation as WorkstationAnswer
 from server_bridge.errors import BadRequest, Conflict, NotFound, TooManyRequests
 from server_bridge.mover import paths
-from server_bridge.orders import keys
+from server_bridge.observability import get_logger
+from server_bridge.orders import keys, notices
 from server_bridge.orders.callers import KnownWorkstation
 from server_bridge.orders.models import Workstation
 from server_bridge.orders.store import Store
 
+KIND = "workstation"
+"""Of notices about a workstation."""
 MOST_PENDING = 200
 """Registrations that nobody has approved; more can only be a mistake or an attack."""
+
+
+log = get_logger("ferry.orders")
 
 
 def register(store: Store, request: WorkstationRegistration, now: datetime, address: str) -> Workstation:
@@ -195,6 +203,31 @@ def heartbeat(store: Store, workstation_id: str, beat: Heartbeat, now: datetime)
         found.last_seen_at = now
         if beat.agent_version:
             found.agent_version = beat.agent_version[:64]
+        if beat.damage:
+            _tell_damage(session, found, beat.damage, now)
+
+
+def _tell_damage(session: Session, workstation: Workstation, damage: str, now: datetime) -> None:
+    """Staff answer for the machine: its disk may be failing, and nobody at the microscope may say so.
+
+    The same text is told once; it names the file that was set aside, and so the moment.
+    """
+    which = hashlib.sha256(damage.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    new = notices.post(
+        session,
+        now,
+        key=notices.key_of(KIND, workstation.id, which),
+        kind=KIND,
+        reason=Reason(
+            code="workstation_damaged",
+            title=f"{workstation.name}: the agent's own files were damaged",
+            detail=damage,
+            remedy="Look at that machine's disk. Section 8 of the agent's manual says what became of the files.",
+            since=now,
+        ),
+    )
+    if new:
+        log.warning("a workstation's files were damaged", workstation=workstation.name, detail=damage)
 
 
 def answer(site: SiteConfig, row: Workstation) -> WorkstationAnswer:

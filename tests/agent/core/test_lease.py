@@ -133,6 +133,17 @@ def test_an_older_bridge_gets_a_heartbeat_that_it_understands(bench: Bench, stub
     assert bench.snapshot is not None and bench.snapshot.bridge.problem is None
 
 
+def test_damaged_files_are_shown_and_told(bench: Bench) -> None:
+    bench.engine.stop()
+    (bench.platform.machine_dir() / "machine.sqlite3").write_bytes(b"\xa5" * 8192)
+    bench.new_engine()
+    started(bench)
+    shown = bench.snapshot.damage if bench.snapshot else None
+    assert shown is not None and shown.code == "machine_file_damaged"
+    told = until(lambda: newest(bench).get("damage"), "it is told")
+    assert "machine.sqlite3.damaged-" in told
+
+
 def test_the_agents_own_load_is_shown_and_told(bench: Bench) -> None:
     started(bench)
     bench.write("alice/run5/a.tif")

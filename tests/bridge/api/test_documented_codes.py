@@ -19,6 +19,7 @@ ELSEWHERE = {
     "conflict",
     "stale_attempt",
     "stage_forbids",
+    "workstation_damaged",  # of a notice to staff
 }
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from server_bridge.contract import CleaningMode, DeletionMode, SessionPolicy, Workstation, WorkstationStatus
 from server_bridge.errors import BadRequest
 from server_bridge.orders import workstations
+from server_bridge.orders.models import Notice
 from server_bridge.orders.models import Workstation as Row
 from tests.bridge.api.conftest import Bridge, Desk
 from tests.bridge.bridge_site import make_site
@@ -135,6 +137,28 @@ def test_a_heartbeat_is_kept_and_answers_with_the_lease(bridge: Bridge) -> None:
         assert row.heartbeat is not None
         assert row.heartbeat["shares"][0]["acquiring"] is True
         assert row.agent_version == "1.2"
+
+
+def test_staff_hear_once_of_damaged_files_at_a_workstation(bridge: Bridge) -> None:
+    desk = bridge.workstation("Confocal SP8")
+
+    def beat(damage: str) -> None:
+        body = {"agent_version": "1.0", "damage": damage}
+        assert desk.call("POST", "/v1/workstation/heartbeat", json=body).status_code == 200
+
+    def told() -> list[tuple[str, bool]]:
+        with bridge.store.read() as session:
+            found = session.scalars(select(Notice).order_by(Notice.id)).all()
+            assert {one.kind for one in found} <= {"workstation"}
+            return [(one.reason["detail"], one.for_staff) for one in found]
+
+    beat("")
+    assert told() == []
+    for _ in range(3):
+        beat("It was set aside as outbox.sqlite3.damaged-20261126T1.")
+    beat("It was set aside as outbox.sqlite3.damaged-20261127T2.")
+    assert [detail[-3:] for detail, _ in told()] == ["T1.", "T2."]
+    assert all(for_staff for _, for_staff in told())
 
 
 def test_a_heartbeat_wakes_no_poll(bridge: Bridge) -> None:
