@@ -222,7 +222,7 @@ def _tell_damage(session: Session, workstation: Workstation, damage: str, now: d
             code="workstation_damaged",
             title=f"{workstation.name}: the agent's own files were damaged",
             detail=damage,
-            remedy="Look at that machine's disk. What became of the files is in the agent's manual, section 8.",
+            remedy="Look at its disk. What became of the files is in the agent's manual, section 8.",
             since=now,
         ),
     )
