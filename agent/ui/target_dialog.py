@@ -49,9 +49,12 @@ class TargetDialog(QDialog):
         self._engine = engine
         self._card = card
         self._busy = False
-        self._me = person
-        self._shown_for = person.username if person else ""
+        self._me: Person | None = None
+        self._shown_for = ""
         """Whose places the form lists."""
+        self._filled = False
+        self.whose: PersonField | None = None
+        """Staff are asked; nobody else is."""
         self.chosen: Target | None = None
         """What the engine took, once it did."""
         self.setWindowTitle(self.tr("Choose the target"))
@@ -75,27 +78,43 @@ class TargetDialog(QDialog):
         self.form.trouble.connect(self._search_failed)
         self.recents.picked.connect(self._recent_picked)
         self.recents.show_targets(engine.targets.recents())
-        self.show_person(person)
         self._prefill = prefill or (card.target if card else None)
-        if self.whose is not None and self._begin_with_person(self.whose):
-            self._update()
-            return
-        self._fill()
+        self.show_person(person)
+        if self.whose is None or not self.whose.looking:
+            self._fill()
+        self._update()
 
-    def _begin_with_person(self, field: PersonField) -> bool:
-        """Whether it is, or seems to be, somebody else's: then her places are asked for first."""
-        assert self._card is not None
-        suggested = self._card.suggested.person if self._card.suggested else ""
-        if self._card.order_id is not None:
-            field.fix()
-        whose = self._card.person or suggested
-        if not whose or whose == self._shown_for:
-            return False
-        field.choose(whose)
-        return True
+    def show_person(self, person: Person | None) -> None:
+        """Whoever is signed in, and her groups: right after signing in both may arrive a little later."""
+        if person is not None and self._me is None:
+            self._me, self._shown_for = person, person.username
+            self._offer_whose(person)
+        hers = self._me is None or self._shown_for == self._me.username
+        if self.form.has_groups() or not hers:
+            return
+        groups = tuple(self._engine.targets.groups()) or (person.groups if person else ())
+        if groups:
+            self.form.show_groups(groups, person.default_group_id if person else None)
+
+    def _offer_whose(self, me: Person) -> None:
+        """Staff say whose data it is. Where another name is known already, that person's places are asked for."""
+        card = self._card
+        if not me.is_staff or card is None:
+            return
+        self.whose = PersonField(self._engine.targets, me)
+        self.whose.changed.connect(self._person_changed)
+        self.whose.trouble.connect(self._search_failed)
+        self._whose_place.addWidget(self.whose)
+        self._whose_place.addSpacing(6)
+        if card.order_id is not None:
+            self.whose.fix()
+        whose = card.person or (card.suggested.person if card.suggested else "")
+        if whose and whose != me.username:
+            self.whose.choose(whose)
 
     def _fill(self) -> None:
         """Fill in what is known of the target."""
+        self._filled = True
         start, card = self._prefill, self._card
         if start is not None:
             self.form.fill(start)
@@ -121,6 +140,8 @@ class TargetDialog(QDialog):
                 self.recents.setVisible(mine)
                 self.from_now_on.setVisible(mine)
                 self.bar.dismiss()
+                self._filled = False
+            if not self._filled:
                 self._fill()
                 return
         self._update()
@@ -130,15 +151,6 @@ class TargetDialog(QDialog):
         """Somebody else's user name, where staff order for her."""
         person = self.whose.person if self.whose is not None else None
         return person.username if person and self._me and person.username != self._me.username else ""
-
-    def show_person(self, person: Person | None) -> None:
-        """List the groups once they are known: right after signing in they may arrive a little later."""
-        self._me = self._me or person
-        if self.form.has_groups():
-            return
-        groups = tuple(self._engine.targets.groups()) or (person.groups if person else ())
-        if groups:
-            self.form.show_groups(groups, person.default_group_id if person else None)
 
     # --- building -------------------------------------------------------------------------------------
 
@@ -164,13 +176,10 @@ class TargetDialog(QDialog):
         column.addWidget(self.heading)
         column.addWidget(self.facts)
         column.addSpacing(10)
-        self.whose: PersonField | None = None
-        if self._me is not None and self._me.is_staff and self._card is not None:
-            self.whose = PersonField(self._engine.targets, self._me)
-            self.whose.changed.connect(self._person_changed)
-            self.whose.trouble.connect(self._search_failed)
-            column.addWidget(self.whose)
-            column.addSpacing(6)
+        self._whose_place = QVBoxLayout()
+        self._whose_place.setContentsMargins(0, 0, 0, 0)
+        self._whose_place.setSpacing(0)
+        column.addLayout(self._whose_place)
         self.form = TargetForm(self._engine.targets)
         column.addWidget(self.form)
         column.addSpacing(8)

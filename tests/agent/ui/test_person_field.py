@@ -29,7 +29,7 @@ Open = Callable[..., TargetDialog]
 
 @pytest.fixture
 def opened(qtbot: QtBot, theme: Theme, engine: RecordingEngine) -> Open:
-    def make(card: Card | None, person: Person = samples.STAFF) -> TargetDialog:
+    def make(card: Card | None, person: Person | None = samples.STAFF) -> TargetDialog:
         dialog = TargetDialog(engine, card, person)
         qtbot.addWidget(dialog)
         dialog.show()
@@ -118,6 +118,36 @@ def test_an_order_keeps_its_person(opened: Open, qtbot: QtBot) -> None:
     dialog = opened(card)
     qtbot.waitUntil(lambda: whose(dialog).person == samples.BOB)
     assert not whose(dialog).field.isEnabled()
+
+
+def test_staff_who_sign_in_for_it_are_asked_as_well(opened: Open, qtbot: QtBot) -> None:
+    dialog = opened(replace(NOBODYS, person="bob"), None)
+    assert dialog.whose is None
+    dialog.show_person(samples.STAFF)  # the snapshot comes a little later than the sign-in
+    qtbot.waitUntil(lambda: whose(dialog).person == samples.BOB)
+    assert groups_of(dialog) == ["Platform"]
+    dialog.show_person(samples.STAFF)
+    assert groups_of(dialog) == ["Platform"]
+
+
+def test_somebody_without_a_group_is_not_offered_the_groups_of_staff(
+    opened: Open, qtbot: QtBot, engine: RecordingEngine
+) -> None:
+    engine.targets.others["bob"] = samples.BOB.model_copy(update={"groups": ()})
+    dialog = opened(NOBODYS)
+    whose(dialog).choose("bob")
+    qtbot.waitUntil(lambda: whose(dialog).person is not None)
+    dialog.show_person(samples.STAFF)
+    assert groups_of(dialog) == [] and not dialog.send.isEnabled()
+
+
+def test_herself_after_omero_did_not_answer(opened: Open, qtbot: QtBot, engine: RecordingEngine) -> None:
+    engine.targets.error = BridgeAway("It took too long.")
+    card = replace(NOBODYS, person="bob", suggested=TargetSuggestion(container_name="scan"))
+    dialog = opened(card)
+    qtbot.waitUntil(lambda: not whose(dialog).looking)
+    whose(dialog).choose("alice")
+    assert dialog.form.container.field.text() == "scan", "what the place suggests is filled in now"
 
 
 def test_while_omero_is_away_nobody_is_guessed(opened: Open, qtbot: QtBot, engine: RecordingEngine) -> None:
