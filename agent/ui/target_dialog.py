@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QCheckBox, QDialog, QFrame, QHBoxLayout, QScrollAr
 
 from agent.core.commands import ChooseTarget, Command, SetStandingTarget
 from agent.core.errors import AgentError, BridgeAway
-from agent.core.snapshot import Card
+from agent.core.snapshot import Card, CardState
 from agent.ui import format as fmt
 from agent.ui.inline_bar import InlineBar
 from agent.ui.person_field import PersonField
@@ -30,6 +30,9 @@ from server_bridge.contract import Container, NewContainer, Person, Target, Targ
 
 ALREADY_IMPORTED = "already_imported"
 """The code with which the bridge says that the same files are in OMERO: going on needs explicit consent."""
+
+_ORDERED_ANEW = frozenset({CardState.REFUSED, CardState.CANCELLED})
+"""A target makes a new order of these, which may be another person's."""
 
 
 class TargetDialog(QDialog):
@@ -97,7 +100,7 @@ class TargetDialog(QDialog):
             self.form.show_groups(groups, person.default_group_id if person else None)
 
     def _offer_whose(self, me: Person) -> None:
-        """Staff say whose data it is. Where another name is known already, that person's places are asked for."""
+        """Staff say whose data it is. Where a name is known already, that person's places are asked for."""
         card = self._card
         if not me.is_staff or card is None:
             return
@@ -106,7 +109,7 @@ class TargetDialog(QDialog):
         self.whose.trouble.connect(self._search_failed)
         self._whose_place.addWidget(self.whose)
         self._whose_place.addSpacing(6)
-        if card.order_id is not None:
+        if card.order_id is not None and card.state not in _ORDERED_ANEW:
             self.whose.fix()
         whose = card.person or (card.suggested.person if card.suggested else "")
         if whose and whose != me.username:

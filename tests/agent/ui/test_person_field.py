@@ -118,6 +118,8 @@ def test_an_order_keeps_its_person(opened: Open, qtbot: QtBot) -> None:
     dialog = opened(card)
     qtbot.waitUntil(lambda: whose(dialog).person == samples.BOB)
     assert not whose(dialog).field.isEnabled()
+    refused = opened(replace(card, state=CardState.REFUSED))
+    assert whose(refused).field.isEnabled(), "it becomes a new order, perhaps of somebody else"
 
 
 def test_staff_who_sign_in_for_it_are_asked_as_well(opened: Open, qtbot: QtBot) -> None:
