@@ -6,8 +6,8 @@ from fastapi import APIRouter
 
 from server_bridge.api.dependencies import PartsDep, PersonDep
 from server_bridge.contract import BackupAccepted, BackupReport
-from server_bridge.errors import Forbidden
 from server_bridge.orders import backup_stamps
+from server_bridge.orders.callers import require_staff
 
 router = APIRouter(prefix="/v1/backups", tags=["release"])
 
@@ -15,12 +15,6 @@ router = APIRouter(prefix="/v1/backups", tags=["release"])
 @router.post("", status_code=201)
 def report(body: BackupReport, parts: PartsDep, caller: PersonDep) -> BackupAccepted:
     """Report when the backup began that has just ended well. Staff only; a repeat changes nothing."""
-    if not caller.is_staff:
-        raise Forbidden(
-            "Only the platform staff report backups.",
-            code="staff_only",
-            title="Staff only",
-            remedy="Ask the platform staff.",
-        )
+    require_staff(caller, "Only the platform staff report backups.")
     new = backup_stamps.record(parts.store, body.began_at, caller.who, body.note, parts.now())
     return BackupAccepted(covers_until=body.began_at, is_new=new)

@@ -9,26 +9,11 @@ from fastapi import APIRouter, Query
 from server_bridge.api.dependencies import PartsDep, PersonDep
 from server_bridge.api.directory import require_person
 from server_bridge.contract import Person, PersonList
-from server_bridge.errors import Forbidden
-from server_bridge.orders.callers import Caller
+from server_bridge.orders.callers import Caller, require_staff
 
 router = APIRouter(prefix="/v1/persons", tags=["persons"])
 MOST_LISTED = 200
-
-
-def require_staff(caller: Caller) -> None:
-    """Names, groups and places of others are for the platform staff.
-
-    Raises:
-        Forbidden: ``staff_only``.
-    """
-    if not caller.is_staff:
-        raise Forbidden(
-            "Only the platform staff look others up.",
-            code="staff_only",
-            title="Staff only",
-            remedy="Ask the platform staff.",
-        )
+_OTHERS = "Only the platform staff look others up."
 
 
 def person_asked_about(caller: Caller, username: str) -> str:
@@ -38,7 +23,7 @@ def person_asked_about(caller: Caller, username: str) -> str:
         Forbidden: ``staff_only``.
     """
     if username and username != caller.username:
-        require_staff(caller)
+        require_staff(caller, _OTHERS)
     return username or caller.username
 
 
@@ -50,12 +35,12 @@ async def persons(
     limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50,
 ) -> PersonList:
     """Active persons of OMERO whose name holds ``q``; staff only."""
-    require_staff(caller)
+    require_staff(caller, _OTHERS)
     return await parts.bounded.ask(lambda: parts.directory.people(q.strip(), limit))
 
 
 @router.get("/{username}")
 async def person(username: str, parts: PartsDep, caller: PersonDep) -> Person:
     """One person with her groups; staff only."""
-    require_staff(caller)
+    require_staff(caller, _OTHERS)
     return await parts.bounded.ask(lambda: require_person(parts.directory, username))

@@ -112,6 +112,16 @@ def require_person(caller: Caller) -> None:
         raise NotSignedIn(remedy="Sign in with your OMERO name and password.")
 
 
+def require_staff(caller: Caller, detail: str) -> None:
+    """The platform staff alone.
+
+    Raises:
+        Forbidden: ``staff_only``, with ``detail``.
+    """
+    if not caller.is_staff:
+        raise Forbidden(detail, code="staff_only", title="Staff only", remedy="Ask the platform staff.")
+
+
 def require_writer(caller: Caller) -> None:
     """A person at an approved workstation, or staff.
 

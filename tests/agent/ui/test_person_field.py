@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from agent.core.commands import ChooseTarget
@@ -20,6 +19,7 @@ from agent.ui.theme import Theme
 from server_bridge.contract import Person
 from tests.agent.ui import samples
 from tests.agent.ui.fakes import RecordingEngine
+from tests.agent.ui.test_target_dialog import send, type_into
 
 NOBODYS = replace(samples.PLATE_4, state=CardState.UNCLAIMED, person="")
 
@@ -47,20 +47,6 @@ def groups_of(dialog: TargetDialog) -> list[str]:
     return [dialog.form.group.itemText(n).split("  ")[0] for n in range(dialog.form.group.count())]
 
 
-def name_a_dataset(qtbot: QtBot, dialog: TargetDialog, name: str) -> None:
-    picker = dialog.form.container
-    picker.field.setFocus()
-    picker.field.clear()
-    qtbot.keyClicks(picker.field, name)
-    qtbot.waitUntil(lambda: not picker.choice.looking)
-
-
-def send(qtbot: QtBot, dialog: TargetDialog) -> None:
-    qtbot.waitUntil(dialog.send.isEnabled)
-    with qtbot.waitSignal(dialog.accepted):
-        qtbot.mouseClick(dialog.send, Qt.MouseButton.LeftButton)
-
-
 def test_only_staff_are_asked(opened: Open, engine: RecordingEngine) -> None:
     assert opened(NOBODYS, samples.ALICE).whose is None
     assert opened(None).whose is None, "from now on is for herself"
@@ -80,7 +66,7 @@ def test_for_somebody_else(opened: Open, qtbot: QtBot, engine: RecordingEngine) 
     qtbot.waitUntil(lambda: field.person == samples.BOB)
     assert groups_of(dialog) == ["Platform"]
     assert not dialog.from_now_on.isVisible() and not dialog.recents.isVisible()
-    name_a_dataset(qtbot, dialog, "new one")
+    type_into(qtbot, dialog, "container", "new one")
     assert engine.targets.asked_as and set(engine.targets.asked_as) == {"bob"}
     assert "belong to bob" in dialog.verdict.text()
     send(qtbot, dialog)
@@ -97,7 +83,7 @@ def test_back_to_herself(opened: Open, qtbot: QtBot, engine: RecordingEngine) ->
     whose(dialog).choose("alice")
     assert groups_of(dialog) == ["Cytoskeleton", "Platform"]
     assert dialog.from_now_on.isVisible() and dialog.recents.isVisible()
-    name_a_dataset(qtbot, dialog, "embryos")
+    type_into(qtbot, dialog, "container", "embryos")
     assert "belong to you" in dialog.verdict.text()
 
 
