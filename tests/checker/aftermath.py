@@ -81,6 +81,9 @@ class Ground:
         SHA-1 is the one that OMERO stored, and while a staged name is there it is the same inode.
         """
         items = self.held.get((order.id, path), [])
+        # What OMERO gave up on after the upload stays until its administrator deletes it; no data is in it.
+        given_up = self.omero.without_images & self.omero.finished_uploads
+        items = [item for item in items if item.fileset_id not in given_up] or items
         if len(items) != 1:
             return f"{path} of order {order.id} is in OMERO {len(items)} times"
         item = items[0]

@@ -108,6 +108,16 @@ def test_a_fileset_without_images_is_told(small: Small) -> None:
     assert small.judge().problems == ["Fileset:9 was left in OMERO without an image"]
 
 
+def test_an_import_that_omero_gave_up_does_not_speak_against_a_release(small: Small) -> None:
+    small.add_fileset(2, small.places.managed / "other.tif", images=0)
+    assert small.release(), "its upload may go on still"
+    small.omero.finished_uploads.add(2)
+    assert small.release() == []
+    small.omero.images_by_fileset.clear()
+    small.omero.finished_uploads.add(1)
+    assert small.release(), "now nothing is left that holds an image"
+
+
 def test_an_order_that_hangs_is_told(small: Small) -> None:
     small.order = replace(small.order, stage="pulling")
     assert small.judge().problems == ["order o1 did not end: it is pulling"]

@@ -261,11 +261,8 @@ class Load:
             order.reacted_at = time.monotonic()
             order.reactions[code] += 1
             assert order.reactions[code] <= MOST_REACTIONS, f"order {order.id} stays in attention: {reason}"
-            if asked:
-                self.command(order, "accept-left-out")
-            else:
-                self._administrator_cleans(order.id)
-                self.command(order, "retry")
+            self._administrator_cleans(order.id)
+            self.command(order, "accept-left-out" if asked else "retry")
 
     def _administrator_cleans(self, order_id: str) -> None:
         """What a remedy asks for: an import that OMERO has given up is deleted by its administrator."""
