@@ -9,7 +9,7 @@ own filesets. Both see the same here [infer: omero.connection].
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +29,7 @@ __all__ = [
     "filesets_by_id",
     "prove_file",
     "remove_debris",
+    "split_client_path",
     "still_ours",
 ]
 
@@ -40,7 +41,11 @@ FILES_AT_ONCE = 5000
 
 @dataclass(frozen=True, slots=True)
 class ManagedFile:
-    """One file of a fileset, as OMERO's database has it."""
+    """One file of a fileset, as OMERO's database has it.
+
+    A hundred thousand of them are held at once: what many have in common is one text that they share, and
+    whole paths are put together when they are asked for.
+    """
 
     original_file_id: int
     path: str
@@ -51,9 +56,26 @@ class ManagedFile:
     sha1: str
     """OMERO's hash, lower case; a SHA-1 only where ``hasher`` says so."""
     hasher: str
-    client_path: str
-    managed_abs_path: Path
-    """As this host sees it."""
+    client_folder: str
+    """With a slash at its end; empty for a client path without any."""
+    client_name: str
+    managed_repository: str
+    """Where this host sees it."""
+
+    @property
+    def client_path(self) -> str:
+        return self.client_folder + self.client_name
+
+    @property
+    def managed_abs_path(self) -> Path:
+        """As this host sees it."""
+        return Path(self.managed_repository, self.path.strip("/"), self.name)
+
+
+def split_client_path(path: str) -> tuple[str, str]:
+    """Folder, with its slash, and name; one behind the other they are the path again."""
+    cut = path.rfind("/") + 1
+    return path[:cut], path[cut:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +102,10 @@ class FilesetInfo:
 
     def file(self, client_path: str) -> ManagedFile | None:
         """The file of that client path."""
-        return next((one for one in self.files if one.client_path == client_path), None)
+        folder, name = split_client_path(client_path)
+        return next(
+            (one for one in self.files if one.client_name == name and one.client_folder == folder), None
+        )
 
 
 def filesets_by_client_path(
@@ -111,8 +136,9 @@ def filesets_by_client_path(
 def filesets_by_id(session: Session, fileset_ids: Sequence[int]) -> dict[int, FilesetInfo]:
     """Filesets by their ids; one that is gone is left out."""
     found: dict[int, FilesetInfo] = {}
-    for piece in chunks(list(fileset_ids)):
-        found |= _load(session, piece)
+    same: dict[str, str] = {}
+    for piece in chunks(fileset_ids):
+        found |= _load(session, piece, lambda text: same.setdefault(text, text))
     return found
 
 
@@ -136,7 +162,9 @@ def still_ours(session: Session, wanted: Iterable[tuple[int, str]]) -> set[tuple
     return found
 
 
-def _load(session: Session, ids: list[int]) -> dict[int, FilesetInfo]:
+def _load(session: Session, ids: list[int], once: Callable[[str], str]) -> dict[int, FilesetInfo]:
+    """``once`` gives one and the same object for equal texts."""
+
     def ask(hql: str, doing: str) -> list[tuple[Any, ...]]:
         return session.rows(hql, {"ids": ids}, group=ALL_GROUPS, doing=doing)
 
@@ -146,20 +174,22 @@ def _load(session: Session, ids: list[int]) -> dict[int, FilesetInfo]:
         "reading filesets",
     )
     files: defaultdict[int, list[ManagedFile]] = defaultdict(list)
-    once: dict[str, str] = {}
+    repository = str(session.managed_repository)
+    same: dict[str, str] = {}
     for fileset, number, path, name, size, digest, hasher, client_path in _file_rows(session, ids):
+        client_folder, client_name = split_client_path(str(client_path))
         files[int(fileset)].append(
             ManagedFile(
                 original_file_id=int(number),
-                # All files of a folder have the same: it is kept once.
-                path=once.setdefault(str(path), str(path)),
+                path=same.setdefault(str(path), str(path)),
                 name=str(name),
                 # A file that was never stored has no size yet: nothing is equal to -1.
                 size=-1 if size is None else int(size),
                 sha1=str(digest or "").lower(),
-                hasher=once.setdefault(str(hasher or ""), str(hasher or "")),
-                client_path=str(client_path),
-                managed_abs_path=session.managed_repository / str(path).strip("/") / str(name),
+                hasher=once(str(hasher or "")),
+                client_folder=once(client_folder),
+                client_name=str(name) if client_name == name else client_name,
+                managed_repository=repository,
             )
         )
     images: defaultdict[int, list[int]] = defaultdict(list)
@@ -180,11 +210,11 @@ def _load(session: Session, ids: list[int]) -> dict[int, FilesetInfo]:
         int(fileset): FilesetInfo(
             fileset_id=int(fileset),
             upload_finished=uploads.get(int(fileset)),
-            image_ids=tuple(images[int(fileset)]),
-            plate_ids=tuple(plates[int(fileset)]),
+            image_ids=tuple(images.get(int(fileset), ())),
+            plate_ids=tuple(plates.get(int(fileset), ())),
             group_id=int(group),
-            owner=str(owner),
-            files=tuple(files[int(fileset)]),
+            owner=once(str(owner)),
+            files=tuple(files.pop(int(fileset), ())),
         )
         for fileset, owner, group in heads
     }

@@ -6,7 +6,7 @@ refused here before it is sent: callers ask only for what is not empty, in chunk
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
@@ -34,8 +34,8 @@ T = TypeVar("T")
 Value = int | str | Sequence[int] | Sequence[str]
 
 
-def chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[list[T]]:
-    """Cut into lists of at most ``size``; nothing at all for an empty sequence."""
+def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
+    """Cut into lists of at most ``size``; nothing at all where there is none."""
     source = iter(items)
     while piece := list(islice(source, size)):
         yield piece

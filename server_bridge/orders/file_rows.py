@@ -8,13 +8,14 @@ that nobody else waits for them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from server_bridge.orders.models import Order, OrderFile
@@ -50,8 +51,28 @@ class FileRow:
     freed_at: datetime | None
 
 
-def read(session: Session, order_id: str) -> list[FileRow]:
-    """All files of an order, by path."""
+def pages(
+    reading: Callable[[], AbstractContextManager[Session]],
+    order_id: str,
+    size: int,
+    *which: ColumnElement[bool],
+) -> Iterator[list[FileRow]]:
+    """:func:`read` in lists of at most ``size``, none of them empty, each in a transaction of its own."""
+    after: list[ColumnElement[bool]] = []
+    while True:
+        with reading() as session:
+            page = read(session, order_id, *which, *after, limit=size)
+        if page:
+            after = [OrderFile.path > page[-1].path]
+            yield page
+        if len(page) < size:
+            return
+
+
+def read(
+    session: Session, order_id: str, *which: ColumnElement[bool], limit: int | None = None
+) -> list[FileRow]:
+    """The files of an order, by path: all, or those for which every condition holds."""
     asked = (
         select(
             OrderFile.path,
@@ -72,8 +93,9 @@ def read(session: Session, order_id: str) -> list[FileRow]:
             OrderFile.proven_at,
             OrderFile.freed_at,
         )
-        .where(OrderFile.order_id == order_id)
+        .where(OrderFile.order_id == order_id, *which)
         .order_by(OrderFile.path)
+        .limit(limit)
         .execution_options(yield_per=_READ_AT_ONCE)
     )
     # Statuses and rules are few and times come in batches: each is kept once.
@@ -92,7 +114,7 @@ def read(session: Session, order_id: str) -> list[FileRow]:
     ]  # fmt: skip
 
 
-def write(transaction: Write, values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+def write(transaction: Write, values: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> None:
     """Change files one by one, in as many transactions as it takes; each row names its file as ``key``.
 
     A crash between two of them leaves the first rows changed: only for what a repeat of the step writes
@@ -124,7 +146,8 @@ def write_here(
     )
 
 
-def pieces(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+def pieces(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
     """The rows in parts that go into one transaction each; nothing for none."""
-    for start in range(0, len(rows), WRITTEN_AT_ONCE):
-        yield rows[start : start + WRITTEN_AT_ONCE]
+    source = iter(rows)
+    while piece := list(islice(source, WRITTEN_AT_ONCE)):
+        yield piece

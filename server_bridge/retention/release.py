@@ -7,19 +7,26 @@ workstation saw them, so that whoever deletes can see whether it is still the sa
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from itertools import groupby
 from uuid import UUID
 
 from server_bridge.context import Context
 from server_bridge.contract import Reason, ReceiptStatus, Release, ReleasedFile, Stage
+from server_bridge.omero.held import Held
+from server_bridge.omero.proof import FileProblem
 from server_bridge.omero.receipts import filesets_by_id
-from server_bridge.orders import backup_stamps, clock, stages
+from server_bridge.orders import backup_stamps, clock, stages, unit_rows
 from server_bridge.orders.file_rows import FileRow
 from server_bridge.orders.models import Order, utcnow
 from server_bridge.pipeline.places import places_of
-from server_bridge.pipeline.steps.proving import judge_files
+from server_bridge.pipeline.steps.proving import judgements
 from server_bridge.retention.guard import COVERED, ReleaseFacts, may_be_released
 from server_bridge.staging import require_staging
+
+CHECKED_AT_ONCE = 5000
+"""Files whose rows in OMERO are held at once; more where a single fileset has more."""
 
 
 def recheck(context: Context, order_id: str) -> Release:
@@ -66,15 +73,7 @@ def gather(context: Context, order: Order, files: list[FileRow]) -> ReleaseFacts
     if stage in (Stage.PROVEN, Stage.RELEASED):
         require_staging(context)
         proven = [file for file in left if file.status == ReceiptStatus.PROVEN]
-        units = context.store.units(order.id)
-        with context.omero.service() as session:
-            found = filesets_by_id(
-                session, [unit.fileset_id for unit in units if unit.fileset_id is not None]
-            )
-        _proofs, wrong = judge_files(
-            order, units, proven, found, places_of(context.site, order.share, order.id)
-        )
-        problems = [(path, problem.code, problem.title) for path, problem in sorted(wrong.items())]
+        problems = sorted(_lost(context, order, proven))
         problems += [
             (file.path, "no_unit", "It is called proven and belongs to no import unit")
             for file in proven
@@ -100,6 +99,41 @@ def gather(context: Context, order: Order, files: list[FileRow]) -> ReleaseFacts
         ),
         backup_covers_until=covered,
     )
+
+
+def _lost(context: Context, order: Order, proven: Iterable[FileRow]) -> Iterator[tuple[str, str, str]]:
+    """The files whose proof does not hold now, with code and title. OMERO is asked about some units at a
+    time: what it says of all of them is much to hold.
+
+    Raises:
+        Unavailable: where OMERO does not answer.
+    """
+    places = places_of(context.site, order.share, order.id)
+    with context.store.read() as rows:
+        fileset_of = unit_rows.fileset_ids(rows, order.id)
+    for files in _of_whole_units(proven):
+        theirs = {file.unit: fileset_of[file.unit] for file in files if file.unit in fileset_of}
+        with context.omero.service() as session:
+            held = Held.of(theirs, filesets_by_id(session, sorted(set(theirs.values()))))
+        for file, found in judgements(order, files, held, places):
+            if isinstance(found, FileProblem):
+                yield file.path, found.code, found.title
+
+
+def _of_whole_units(files: Iterable[FileRow]) -> Iterator[list[FileRow]]:
+    """In parts of `CHECKED_AT_ONCE` and more, so that no fileset is asked for twice; none for no files."""
+    part: list[FileRow] = []
+    for _unit, members in groupby(sorted(files, key=_unit_of), key=_unit_of):
+        part += members
+        if len(part) >= CHECKED_AT_ONCE:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _unit_of(file: FileRow) -> int:
+    return -1 if file.unit is None else file.unit
 
 
 def release(context: Context, order_id: str, now: datetime) -> bool:

@@ -20,13 +20,14 @@ from server_bridge.context import Context
 from server_bridge.contract import CommandKind, CommandRequest, Condition, ReceiptStatus, Stage
 from server_bridge.errors import Conflict
 from server_bridge.mover.durability import sync_filesystem
+from server_bridge.omero.held import Held
 from server_bridge.omero.paths import client_path
 from server_bridge.omero.proof import FileProblem, FileProof
-from server_bridge.omero.receipts import FilesetInfo, filesets_by_id
-from server_bridge.orders import commands, stages
+from server_bridge.omero.receipts import filesets_by_id
+from server_bridge.orders import commands, stages, unit_rows
 from server_bridge.orders.callers import Caller
 from server_bridge.orders.file_rows import FileRow
-from server_bridge.orders.models import ImportUnit, Order, OrderFile, utcnow
+from server_bridge.orders.models import Order, OrderFile, utcnow
 from server_bridge.pipeline import reproof
 from server_bridge.pipeline.disks import require_disk
 from server_bridge.pipeline.places import OrderPlaces, places_of
@@ -116,7 +117,9 @@ def prove_again(
     """
     watch = watch or Watch()
     store = context.store
-    order, files, units = store.order(order_id), store.files(order_id), store.units(order_id)
+    order, files = store.order(order_id), store.files(order_id)
+    with store.read() as rows:
+        fileset_of = unit_rows.fileset_ids(rows, order_id)
     if not provable(Stage(order.stage), order.proven_at is not None):
         raise Conflict(
             f"Order {order_id} is {order.stage}.",
@@ -130,7 +133,7 @@ def prove_again(
     places = places_of(context.site, order.share, order.id)
     findings = Findings(order.id, order.share, order.path, Stage(order.stage), files=len(members))
     with context.omero.service() as session:
-        filesets = filesets_by_id(session, [one.fileset_id for one in units if one.fileset_id is not None])
+        held = Held.of(fileset_of, filesets_by_id(session, list(fileset_of.values())))
         managed = session.managed_repository
     require_disk(managed, "ManagedRepository")
     if any(one.freed_at is None for one in members):
@@ -141,10 +144,8 @@ def prove_again(
         findings.bytes_read += count
         watch.on_bytes(count)
 
-    by_index = {unit.index: unit for unit in units}
     for batch in _batches(members):
-        theirs = [by_index[index] for index in {one.unit for one in batch} if index in by_index]
-        proofs, problems = _look(order, theirs, batch, filesets, places, content, on_bytes)
+        proofs, problems = _look(order, batch, held, places, content, on_bytes)
         anew = {
             one.path: proofs[one.path]
             for one in batch
@@ -170,21 +171,14 @@ def _batches(members: Sequence[FileRow]) -> Iterator[Sequence[FileRow]]:
 
 def _look(
     order: Order,
-    units: Sequence[ImportUnit],
     batch: Sequence[FileRow],
-    filesets: Mapping[int, FilesetInfo],
+    held: Held,
     places: OrderPlaces,
     content: bool,
     on_bytes: Callable[[int], None],
 ) -> tuple[dict[str, FileProof], dict[str, FileProblem]]:
     """Judge a batch by names and rows; then read what names cannot settle, or everything."""
-    proofs, problems = judge_files(order, units, batch, filesets, places)
-    held = {
-        (unit.index, one.client_path): one
-        for unit in units
-        if (fileset := filesets.get(unit.fileset_id or -1)) is not None
-        for one in fileset.files
-    }
+    proofs, problems = judge_files(order, batch, held, places)
     for file in batch:
         proof, problem = proofs.get(file.path), problems.get(file.path)
         if problem is not None and problem.code not in reproof.READABLE_CODES:
@@ -192,7 +186,10 @@ def _look(
         if proof is not None and not content and proof.inode == file.inode:
             continue
         staged = places.staged(file.path)
-        found = reproof.read_again(file, staged, held[file.unit or 0, client_path(str(staged))], on_bytes)
+        managed = held.file(file.unit, client_path(str(staged)))
+        if managed is None:
+            continue  # what was found says so
+        found = reproof.read_again(file, staged, managed, on_bytes)
         problems.pop(file.path, None)
         if isinstance(found, FileProblem):
             proofs.pop(file.path, None)

@@ -16,15 +16,18 @@ import threading
 import uuid
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, cast
+
+from sqlalchemy import bindparam, update
 
 from server_bridge.context import Context
 from server_bridge.contract import AcquisitionKind, OrderIntent, ReceiptStatus, Stage, Target
 from server_bridge.mover.room import Room
 from server_bridge.omero.importer import ScannedUnit
-from server_bridge.orders import intake, manifest_reader, manifests, receipt_formats
+from server_bridge.orders import file_rows, intake, manifest_reader, manifests, receipt_formats
 from server_bridge.orders.callers import Caller
 from server_bridge.orders.models import ImportUnit, utcnow
 from server_bridge.pipeline.attempt import Attempt, Finished
@@ -211,14 +214,26 @@ class BigOrder:
     def _import(self) -> None:
         """What the importer and OMERO do, not measured."""
         places = places_of(self.site, SHARE, self.order_id)
-        members: dict[int, list[tuple[Path, str]]] = {}
-        for file in self.store.files(self.order_id):
-            members.setdefault(file.unit or 0, []).append((places.staged(file.path), file.sha1 or ""))
-        for index, staged in members.items():
-            self._omero.import_unit(index + 1, staged)
+        files = sorted(self.store.files(self.order_id), key=lambda file: file.unit or 0)
+        indexes = []
+        for index, members in groupby(files, key=lambda file: file.unit or 0):
+            indexes.append(index)
+            self._omero.import_unit(
+                index + 1, ((places.staged(file.path), file.sha1 or "") for file in members)
+            )
+        table = ImportUnit.__table__
+        imported = {"state": "imported", "fileset_id": bindparam("fileset"), "image_ids": bindparam("images")}
         with self.store.attempt_write(self.order_id, self._number) as (session, order):
-            for unit in session.query(ImportUnit).filter(ImportUnit.order_id == order.id):
-                unit.state, unit.fileset_id, unit.image_ids = "imported", unit.index + 1, [unit.index]
+            # By statements: mapped objects of all units would leave more memory behind than any stage takes.
+            for rows in file_rows.pieces(
+                {"key": one, "fileset": one + 1, "images": [one]} for one in indexes
+            ):
+                session.connection().execute(
+                    update(table)  # type: ignore[arg-type]
+                    .where(table.c.order_id == order.id, table.c.index == bindparam("key"))
+                    .values(imported),
+                    rows,
+                )
             order.stage = Stage.PROVING
 
     def _finish(self) -> None:

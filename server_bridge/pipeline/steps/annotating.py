@@ -5,13 +5,16 @@ Written as the person, each looked for before it is added, so a repeat adds noth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import delete
 
 from server_bridge.contract import Condition, OrderResult, Stage
 from server_bridge.human import version
 from server_bridge.omero.annotate import Provenance, annotate
-from server_bridge.orders import notices, stages
-from server_bridge.orders.models import ImportUnit, Order, OrderProgress, Workstation, utcnow
+from server_bridge.orders import notices, stages, unit_rows
+from server_bridge.orders.models import Order, OrderProgress, Workstation, utcnow
+from server_bridge.orders.unit_rows import UnitRow
 from server_bridge.pipeline.attempt import Attempt, Finished
 
 
@@ -22,7 +25,9 @@ def run(attempt: Attempt) -> None:
         Finished: once the order is proven.
         NeedsAttention, Unavailable: where OMERO refuses or does not answer.
     """
-    units, order, target = attempt.context.store.units(attempt.order_id), attempt.order, attempt.target
+    order, target = attempt.order, attempt.target
+    with attempt.context.store.read() as rows:
+        units = list(unit_rows.each(rows, attempt.order_id))
     attempt.reporter.report("annotate", units_total=len(units), last=True)
     provenance = _provenance(attempt, order)
     plates = [plate for unit in units for plate in unit.plate_ids]
@@ -62,7 +67,7 @@ def _provenance(attempt: Attempt, order: Order) -> Provenance:
     )
 
 
-def result_of(order: Order, units: list[ImportUnit], webclient_url: str) -> OrderResult:
+def result_of(order: Order, units: Sequence[UnitRow], webclient_url: str) -> OrderResult:
     """The result as everybody sees it."""
     target = order.target
     link = ""

@@ -17,7 +17,7 @@ nothing to release then, and nothing is.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,11 +28,12 @@ from server_bridge.errors import NeedsAttention
 from server_bridge.mover import staging
 from server_bridge.mover.durability import sync_filesystem
 from server_bridge.mover.listing import FolderMissing
+from server_bridge.omero.held import Held
 from server_bridge.omero.paths import client_path
 from server_bridge.omero.proof import FileProblem, FileProof, look, prove_file
 from server_bridge.omero.receipts import FilesetInfo, ManagedFile, filesets_by_client_path
 from server_bridge.orders.file_rows import FileRow
-from server_bridge.orders.models import ImportUnit, QuarantinedFile, utcnow
+from server_bridge.orders.models import QuarantinedFile, utcnow
 from server_bridge.pipeline import reproof
 from server_bridge.pipeline.attempt import Attempt
 from server_bridge.processes.run_lock import RunLock
@@ -186,12 +187,7 @@ class Together:
     problems: dict[str, FileProblem] = field(default_factory=dict)
 
 
-def bring_together(
-    attempt: Attempt,
-    units: Sequence[ImportUnit],
-    members: Sequence[FileRow],
-    filesets: Mapping[int, FilesetInfo],
-) -> Together:
+def bring_together(attempt: Attempt, held: Held) -> Together:
     """Make one inode again of each file that was moved aside and pulled anew, if OMERO's is the same.
 
     Raises:
@@ -204,25 +200,19 @@ def bring_together(
     if not rows:
         return together
     one_again: list[int] = []
-    managed = {
-        (unit.index, one.client_path): one
-        for unit in units
-        if (fileset := filesets.get(unit.fileset_id or -1)) is not None
-        for one in fileset.files
-    }
 
     def on_bytes(_count: int) -> None:
         if attempt.stop.is_set():
             attempt.check()
 
-    for file in members:
+    for file in attempt.context.store.files(attempt.order_id):
         if file.path not in rows or file.unit is None:
             continue
-        held = managed.get((file.unit, client_path(str(attempt.places.staged(file.path)))))
-        if held is None:
+        managed = held.file(file.unit, client_path(str(attempt.places.staged(file.path))))
+        if managed is None:
             continue  # the proof says what is wrong
         attempt.check()
-        found = _one_inode(attempt, file, held, Path(rows[file.path].quarantine_path), on_bytes)
+        found = _one_inode(attempt, file, managed, Path(rows[file.path].quarantine_path), on_bytes)
         if isinstance(found, FileProblem):
             together.problems[file.path] = found
             continue

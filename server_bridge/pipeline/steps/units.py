@@ -105,7 +105,6 @@ def persist(attempt: Attempt, scanned: list[ScannedUnit], known: set[str], unrea
     """
     places, patterns = attempt.places, attempt.share.patterns
     unit_of: dict[str, int] = {}
-    rows: list[dict[str, Any]] = []
     for index, unit in enumerate(attempt.each(scanned)):
         members = [places.relative(path) for path in unit.files]
         for staged, path in zip(unit.files, members, strict=True):
@@ -117,21 +116,6 @@ def persist(attempt: Attempt, scanned: list[ScannedUnit], known: set[str], unrea
                     remedy="Staff look at the order's staging directory.",
                 )
             unit_of[path] = index
-        rows.append(
-            {
-                "order_id": attempt.order_id,
-                "index": index,
-                "main_path": places.relative(unit.main) or "",
-                "reader": unit.reader[:255],
-                "spw": unit.spw,
-                "file_count": len(unit.files),
-                "client_path": client_path(unit.main),
-                "state": "pending",
-                "tries": 0,
-                "image_ids": [],
-                "plate_ids": [],
-            }
-        )
     left = sorted(known - unit_of.keys())
     covered = {path: rule for path in left if (rule := covering_rule(path, patterns)) is not None}
     asked = [path for path in left if path not in covered]
@@ -146,7 +130,7 @@ def persist(attempt: Attempt, scanned: list[ScannedUnit], known: set[str], unrea
     file_rows.write(
         attempt.write,
         {"unit": bindparam("number")},
-        [{"key": path, "number": index} for path, index in unit_of.items()],
+        ({"key": path, "number": index} for path, index in unit_of.items()),
     )
     file_rows.write(
         attempt.write,
@@ -163,14 +147,31 @@ def persist(attempt: Attempt, scanned: list[ScannedUnit], known: set[str], unrea
     )
     # The units come last and at once: they are what says that the order was scanned.
     with attempt.write() as (session, order):
-        session.execute(insert(ImportUnit), rows)
+        for rows in file_rows.pieces(_row(attempt, index, unit) for index, unit in enumerate(scanned)):
+            session.connection().execute(insert(ImportUnit.__table__), rows)  # type: ignore[arg-type]
         # Asked at once and needed only at the end: the images come to OMERO while somebody thinks about it.
         order.asks_left_out = bool(asked)
-        text = f"{len(rows)} import units with {len(unit_of)} files"
+        text = f"{len(scanned)} import units with {len(unit_of)} files"
         if left:
             text += f"; {len(covered)} files covered by a rule, {len(asked)} to be decided"
         store.event(session, order, "bridge", text)
         store.touch(session, order)
+
+
+def _row(attempt: Attempt, index: int, unit: ScannedUnit) -> dict[str, Any]:
+    return {
+        "order_id": attempt.order_id,
+        "index": index,
+        "main_path": attempt.places.relative(unit.main) or "",
+        "reader": unit.reader[:255],
+        "spw": unit.spw,
+        "file_count": len(unit.files),
+        "client_path": client_path(unit.main),
+        "state": "pending",
+        "tries": 0,
+        "image_ids": [],
+        "plate_ids": [],
+    }
 
 
 def require_all_covered(attempt: Attempt) -> None:
@@ -180,11 +181,9 @@ def require_all_covered(attempt: Attempt) -> None:
         NeedsAttention: ``left_out``, until somebody accepts them.
     """
     store = attempt.context.store
-    files = [
-        file
-        for file in store.files(attempt.order_id)
-        if file.unit is None and file.status == ReceiptStatus.PENDING
-    ]
+    with store.read() as rows:
+        pending = OrderFile.status == ReceiptStatus.PENDING
+        files = file_rows.read(rows, attempt.order_id, OrderFile.unit.is_(None), pending)
     asked = [file.path for file in files]
     if not asked:
         return

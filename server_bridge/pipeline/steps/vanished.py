@@ -22,6 +22,7 @@ from server_bridge.omero.receipts import FilesetInfo
 from server_bridge.orders import notices, remembered, stages
 from server_bridge.orders.file_rows import FileRow
 from server_bridge.orders.models import ImportUnit, Order, OrderFile, utcnow
+from server_bridge.orders.unit_rows import UnitRow
 from server_bridge.pipeline import omero_watch, quarantine, vanished
 from server_bridge.pipeline.attempt import Attempt, Finished
 from server_bridge.pipeline.disks import require_one_disk
@@ -29,7 +30,7 @@ from server_bridge.pipeline.steps.units import DELETED_RULE
 from server_bridge.processes.run_lock import RunLock
 
 
-def is_there(unit: ImportUnit, filesets: Mapping[int, FilesetInfo]) -> bool:
+def is_there(unit: UnitRow, filesets: Mapping[int, FilesetInfo]) -> bool:
     """Whether OMERO has the unit's fileset, with images, and it is still that one."""
     found = filesets.get(unit.fileset_id) if unit.fileset_id is not None else None
     return found is not None and found.complete and found.file(unit.client_path) is not None
@@ -37,13 +38,22 @@ def is_there(unit: ImportUnit, filesets: Mapping[int, FilesetInfo]) -> bool:
 
 def settle(
     attempt: Attempt,
-    units: Sequence[ImportUnit],
-    missing: Sequence[ImportUnit],
+    missing: Sequence[UnitRow],
     filesets: Mapping[int, FilesetInfo],
     same_database: bool | None,
     managed_repository: Path,
+    *,
+    whole: bool,
 ) -> None:
     """Decide about missing filesets of a proven order. Returns where the order goes on with the rest.
+
+    Args:
+        attempt: of the order.
+        missing: the units whose filesets are not there.
+        filesets: what OMERO holds, by id.
+        same_database: what the landmark says.
+        managed_repository: as this host sees it.
+        whole: no other unit is left.
 
     Raises:
         Finished: where the order has ended by it.
@@ -66,14 +76,13 @@ def settle(
         raise NeedsAttention(told.detail, code=told.code, title=told.title, remedy=told.remedy)
     if verdict is not vanished.Verdict.DELETED:
         raise vanished.error(verdict, seen, what)
-    whole = len(missing) == len(units)
     with RunLock.acquire(attempt.places.lock):
         _put_away(attempt, order, missing, files if whole else members, what, whole=whole)
 
 
 def _see(
     attempt: Attempt,
-    missing: Sequence[ImportUnit],
+    missing: Sequence[UnitRow],
     members: Sequence[FileRow],
     filesets: Mapping[int, FilesetInfo],
     same_database: bool | None,
@@ -97,7 +106,7 @@ def _see(
 def _put_away(
     attempt: Attempt,
     order: Order,
-    missing: Sequence[ImportUnit],
+    missing: Sequence[UnitRow],
     files: Sequence[FileRow],
     what: str,
     *,
@@ -175,7 +184,7 @@ def _go_on_without(
     attempt: Attempt,
     session: Session,
     row: Order,
-    missing: Sequence[ImportUnit],
+    missing: Sequence[UnitRow],
     files: Sequence[FileRow],
 ) -> None:
     """Take deleted units out of an order of which others stay; somebody decides about their files.
@@ -199,7 +208,7 @@ def _go_on_without(
     attempt.progressed = True
 
 
-def _described(unit: ImportUnit, files: Sequence[FileRow]) -> dict[str, Any]:
+def _described(unit: UnitRow, files: Sequence[FileRow]) -> dict[str, Any]:
     """What brings the unit back (`server_bridge.retention.quarantine_restore`)."""
     return {
         "index": unit.index,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from server_bridge.omero.paths import client_path
 from server_bridge.omero.proof import FileProblem, FileProof, NameOnDisk, judge, prove_file
-from server_bridge.omero.receipts import ManagedFile
+from server_bridge.omero.receipts import ManagedFile, split_client_path
 
 STAGED = "/staging/conf/42/run/a:b.tif"
 MANAGED = "/OMERO/ManagedRepository/alice_2/a;b.tif"
@@ -29,8 +29,9 @@ def held(**changes: object) -> ManagedFile:
         size=5,
         sha1=SHA1,
         hasher="SHA1-160",
-        client_path=client_path(STAGED),
-        managed_abs_path=Path(MANAGED),
+        client_folder="staging/conf/42/run/",
+        client_name="a;b.tif",
+        managed_repository="/OMERO/ManagedRepository",
     )
     return replace(whole, **changes)  # type: ignore[arg-type]
 
@@ -71,7 +72,7 @@ WRONG: dict[str, tuple[Callable[[], FileProof | FileProblem], str]] = {
     "no managed name": (lambda: decide(managed=None), "managed_missing"),
     "staged name is a link": (lambda: decide(staged=replace(NAME, regular=False)), "not_regular"),
     "managed name is a link": (lambda: decide(managed=replace(NAME, regular=False)), "not_regular"),
-    "another file": (lambda: decide(file=held(client_path="staging/else.tif")), "other_file"),
+    "another file": (lambda: decide(file=held(client_name="else.tif")), "other_file"),
     "another inode": (lambda: decide(managed=replace(NAME, inode=98)), "inode_differs"),
     "another device": (lambda: decide(managed=replace(NAME, device=2)), "inode_differs"),
     "one name only": (
@@ -158,7 +159,9 @@ def pair(tmp_path: Path) -> tuple[Path, Path, ManagedFile]:
     staged.write_bytes(b"bytes")
     os.utime(staged, (1000, 1000.9))
     os.link(staged, managed)
-    return staged, managed, held(client_path=client_path(str(staged)), managed_abs_path=managed)
+    folder, name = split_client_path(client_path(str(staged)))
+    at = {"path": "", "name": managed.name, "managed_repository": str(managed.parent)}
+    return staged, managed, held(client_folder=folder, client_name=name, **at)
 
 
 def prove(pair: tuple[Path, Path, ManagedFile], sha1: str | None = SHA1) -> FileProof | FileProblem:

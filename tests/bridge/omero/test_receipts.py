@@ -234,7 +234,7 @@ def test_the_service_account_may_not_delete(
     assert filesets_by_id(service, [left.fileset_id])
 
 
-FILE = ManagedFile(1, "a/", "x", 1, "", "", "s/x", Path("/m/a/x"))
+FILE = ManagedFile(1, "a/", "x", 1, "", "", "s/", "x", "/m")
 DEBRIS = FilesetInfo(1, False, (), (), 3, "alice", (FILE,))
 OURS = frozenset({"s/x", "s/y"})
 
@@ -254,7 +254,7 @@ def test_debris_is_removed_when_all_conditions_hold() -> None:
         (DEBRIS, OURS, "bob", True),
         (replace(DEBRIS, files=()), OURS, "alice", True),
         (DEBRIS, frozenset({"s/y"}), "alice", True),
-        (replace(DEBRIS, files=(FILE, replace(FILE, client_path="s/z"))), OURS, "alice", True),
+        (replace(DEBRIS, files=(FILE, replace(FILE, client_name="z"))), OURS, "alice", True),
         (DEBRIS, frozenset(), "alice", True),
     ],
 )
@@ -277,7 +277,7 @@ def test_nothing_with_images_or_a_finished_upload_is_ever_removed(
         DEBRIS,
         image_ids=tuple(images),
         upload_finished=finished,
-        files=tuple(replace(FILE, client_path=path) for path in paths),
+        files=tuple(replace(FILE, client_name=path[2:]) for path in paths),
     )
     removed = not debris_objection(fileset, OURS, "alice", importer_gone=gone)
     assert removed == (not images and finished is False and gone and bool(paths) and set(paths) <= OURS)

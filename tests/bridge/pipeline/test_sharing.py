@@ -25,7 +25,7 @@ from server_bridge.mover.room import Room
 from server_bridge.omero.importer import ImportRun
 from server_bridge.omero.importer_output import RunLog, parse_log_line
 from server_bridge.omero.paths import client_path
-from server_bridge.omero.receipts import FilesetInfo, ManagedFile
+from server_bridge.omero.receipts import FilesetInfo, ManagedFile, split_client_path
 from server_bridge.orders.models import ImportUnit, Order, OrderFile, utcnow
 from server_bridge.orders.store import Store
 from server_bridge.pipeline import import_batches
@@ -123,7 +123,7 @@ class MemoryOmero:
                 # This is what "once" means: nothing of it is there, and nothing is on its way.
                 assert other.fileset_id in self.refused, f"{main} is imported beside {other}"
         number = max(self.filesets, default=0) + 1
-        file = ManagedFile(number, "a/", "x", 1, "", "SHA1-160", path, Path("/m/x"))
+        file = ManagedFile(number, "a/", "x", 1, "", "SHA1-160", *split_client_path(path), "/m")
         images = (number,) if what in (FINE, COMPLAINS) else ()
         self.filesets[number] = FilesetInfo(
             number, what not in (BREAKS, DIES), images, (), 3, "alice", (file,)

@@ -13,6 +13,7 @@ from sqlalchemy import event
 
 from server_bridge.contract import ReceiptStatus, Stage
 from server_bridge.errors import StaleAttempt
+from server_bridge.omero.held import Held
 from server_bridge.orders.stages import Cause
 from server_bridge.pipeline import attempt as attempts
 from server_bridge.pipeline.places import places_of
@@ -107,7 +108,7 @@ def test_looking_at_staging_and_proving_look_at_the_stop_signal(
         lambda: verifying.require_staged(attempt, files),
         lambda: verifying.clear_strangers(attempt, files),
         lambda: verifying.require_distinct_names(attempt, files),
-        lambda: proving.judge_files(attempt.order, [], files, {}, attempt.places, attempt.each),
+        lambda: proving.judge_files(attempt.order, attempt.each(files), Held({}), attempt.places),
     ):
         looks.clear()
         work()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from server_bridge.errors import NeedsAttention
-from server_bridge.omero.receipts import FilesetInfo, ManagedFile
+from server_bridge.omero.receipts import FilesetInfo, ManagedFile, split_client_path
 from server_bridge.pipeline.unit_rules import UnitAction, UnitDecision, decide
 
 FILE = "s/conf/order/a.tif"
@@ -24,7 +22,7 @@ def fileset(
     group: int = 3,
     files: tuple[str, ...] = (FILE,),
 ) -> FilesetInfo:
-    held = tuple(ManagedFile(7, "a/", "x", 1, "", "", path, Path("/m/a/x")) for path in files)
+    held = tuple(ManagedFile(7, "a/", "x", 1, "", "", *split_client_path(path), "/m") for path in files)
     return FilesetInfo(number, finished, tuple(range(images)), (), group, owner, held)
 
 

@@ -32,7 +32,7 @@ from server_bridge.mover.room import Room
 from server_bridge.omero.importer import ImportRun, ScannedUnit
 from server_bridge.omero.importer_output import UnitLog
 from server_bridge.omero.paths import client_path
-from server_bridge.omero.receipts import FilesetInfo, ManagedFile, debris_objection
+from server_bridge.omero.receipts import FilesetInfo, ManagedFile, debris_objection, split_client_path
 from server_bridge.omero.targets import ResolvedTarget
 from server_bridge.orders.database import open_database
 from server_bridge.orders.migrating import migrate
@@ -92,8 +92,9 @@ class Fileset:
             size=self.size,
             sha1=self.sha1,
             hasher="SHA1-160",
-            client_path=self.client_path,
-            managed_abs_path=self.managed,
+            client_folder=split_client_path(self.client_path)[0],
+            client_name=split_client_path(self.client_path)[1],
+            managed_repository=str(self.managed.parent),
         )
         return FilesetInfo(self.id, self.finished, self.images, (), GROUP, self.owner, (file,))
 
