@@ -120,7 +120,7 @@ class Facts:
             return self.state.person
         if self.entry is not None:
             return self.entry.owner
-        return self.found.person_then if self.found else ""
+        return claims.unordered_owner(self.found, self.share, self.me) if self.found else ""
 
     @property
     def claim(self) -> Claim:

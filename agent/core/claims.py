@@ -1,8 +1,9 @@
 """Whose data is it? Pure, and never a guess.
 
-An acquisition is hers who was the only one signed in at this machine when it was first seen. What was
-written while nobody, or more than one person, was signed in is *unclaimed*: whoever says "it is mine" asks
-the bridge, which knows the folder rules and decides.
+An acquisition is hers who was the only one signed in at this machine when it was first seen, or in whose own
+folder it lies (staff's template names persons' folders). What was written while nobody, or more than one
+person, was signed in is *unclaimed*: whoever says "it is mine" asks the bridge, which knows the folder rules
+and who there is, and decides.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from agent.core.acquisition import Acquisition
+from agent.core.template import suggestion_for
+from server_bridge.contract import WorkstationShare
 
 
 class Claim(StrEnum):
@@ -38,6 +41,19 @@ def person_at_first_sight(present: Mapping[str, datetime], newest_write_at: date
     if newest_write_at is not None and newest_write_at < since - WRITTEN_SLACK:
         return ""
     return person
+
+
+def unordered_owner(found: Acquisition, share: WorkstationShare | None, me: str) -> str:
+    """Whose an acquisition without an order is, for the person who looks; empty where that is not known.
+
+    A folder that has her name is hers, whoever sat there. One that has another name may be somebody's or
+    nobody's: only the bridge knows who there is. What appeared while nobody was there, such as all that is
+    old when the agent is installed, waits until somebody says that it is hers: it keeps nobody here.
+    """
+    named = suggestion_for(found, share) if share is not None and me and found.person_then else None
+    if named is not None and named.person.casefold() == me.casefold():
+        return me
+    return found.person_then
 
 
 def whose(person_then: str, ordered_by: str, me: str) -> Claim:

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 from agent.core import commands, freeing
 from agent.core.acquisition import Acquisition
 from agent.core.bridge_client import BridgeClient, Credentials
+from agent.core.claims import unordered_owner
 from agent.core.cleaning import CleaningDesk
 from agent.core.clerk import Clerk, is_void, newest_entries
 from agent.core.clock import Clock
@@ -25,7 +26,7 @@ from agent.core.settle import Override
 from agent.core.sign_in import SignInDesk
 from agent.core.targets import TargetTree
 from agent.platform.base import Platform
-from server_bridge.contract import CommandKind, CommandRequest, OrderState
+from server_bridge.contract import CommandKind, CommandRequest, OrderState, WorkstationShare
 
 log = logging.getLogger(__name__)
 ANSWER_SECONDS = 20.0
@@ -70,6 +71,7 @@ class CommandDesk:
         cleaning: CleaningDesk,
         pause: PauseDesk,
         pause_changed: Callable[[], None],
+        share: Callable[[str], WorkstationShare | None],
     ) -> None:
         self._client = client
         self._machine = machine
@@ -89,6 +91,7 @@ class CommandDesk:
         self._cleaning = cleaning
         self._pause = pause
         self._pause_changed = pause_changed
+        self._share = share
 
     def carry_out(self, command: commands.Command) -> Any:
         """Do it.
@@ -199,11 +202,16 @@ class CommandDesk:
         if owner and owner != person.username and not person.is_staff:
             raise NotYours(f"It is {owner}'s.", remedy=f"Ask {owner} or the platform staff.")
 
+    def _unordered_owner(self, found: Acquisition | None) -> str:
+        if found is None:
+            return ""
+        return unordered_owner(found, self._share(found.share), self._desk.require().person.username)
+
     def _override(self, card_id: str, override: Override) -> None:
         found, entry, _order = self._find(card_id)
         if found is None:
             raise NoSuchCard(remedy="Look again: the list has changed.")
-        self._require_mine(entry.owner if entry else found.person_then)
+        self._require_mine(entry.owner if entry else self._unordered_owner(found))
         self._machine.override(found.id, override, self._clock.now())
         self._look_at(found.share, found.path)
         self._wake()
@@ -212,7 +220,7 @@ class CommandDesk:
         session = self._desk.require()
         me = session.person.username
         found, entry, order = self._find(command.card_id)
-        owner = order.person if order else entry.owner if entry else found.person_then if found else ""
+        owner = order.person if order else entry.owner if entry else self._unordered_owner(found)
         self._require_mine(owner)
         whose = command.owner or owner or me
         self._require_mine(whose)

@@ -216,6 +216,7 @@ class Engine:
             cleaning=self._cleaning,
             pause=self._pause,
             pause_changed=self._pause_changed,
+            share=self._share,
         )
         # Commands may wait for the bridge; one that waits must not hold up the next person's click.
         self._commands = ThreadPoolExecutor(4, thread_name_prefix="ferry-command")
@@ -424,6 +425,10 @@ class Engine:
     def _places(self) -> dict[str, Place]:
         with self._lock:
             return {share: Place(runner.share, runner.top) for share, runner in self._runners.items()}
+
+    def _share(self, share_id: str) -> WorkstationShare | None:
+        workstation = self._station.workstation()
+        return next((one for one in workstation.shares if one.id == share_id), None) if workstation else None
 
     def _workstation_changed(self) -> None:
         """Shares or rules are new: run a scanner for each share that this machine knows where to find."""

@@ -72,11 +72,14 @@ class Player:
                 self._go_on(until=at)
                 act()
             patience = self.clock.seconds + WAIT_AFTER_SECONDS + 4 * self.microscope.quiet
-            while self.clock.seconds < patience and not self._all_arrived():
-                self._go_on(until=min(patience, self.clock.seconds + 60.0))
-            # What would still be sealed, un-sealed or shown as new has its time.
-            self._go_on(until=self.clock.seconds + 120.0)
-            return self._result()
+            while True:
+                while self.clock.seconds < patience and not self._all_arrived():
+                    self._go_on(until=min(patience, self.clock.seconds + 60.0))
+                # What would still be sealed, un-sealed or shown as new has its time: what is un-sealed only
+                # now ("not yet" as the last thing) has to rest once more.
+                self._go_on(until=self.clock.seconds + 120.0)
+                if self._all_arrived() or self.clock.seconds >= patience:
+                    return self._result()
         finally:
             self.agent.close()
             self.disk.close()

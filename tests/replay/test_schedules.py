@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.agent.bridge_stub import BridgeStub
@@ -131,6 +131,14 @@ def played(kind: type[Kind], scenario: Microscope, seed: int, check: Callable[[K
 
 
 @few
+@example(
+    steps=[Step(at=1.0, do="write", path="run/a.dat", kib=1.0)],
+    words=[Step(at=152.0, do="not-yet", path="run")],
+    outage_list=[],
+    jolt_list=[],
+    round_ns=1,
+    seed=0,
+)
 @schedules
 def test_no_schedule_leaves_a_seal_on_data_that_is_not_the_final_one(
     steps: list[Step],

@@ -296,6 +296,27 @@ def test_a_part_that_waits_is_no_question_yet() -> None:
     assert card_of(facts(found=row, entry=None, state=None)).state is CardState.SETTLING
 
 
+@pytest.mark.parametrize(
+    ("me", "sat_there", "word", "whose"),
+    [
+        ("alice", "bob", CardState.NEEDS_TARGET, "alice"),
+        ("ALICE", "bob", CardState.NEEDS_TARGET, "ALICE"),
+        ("bob", "bob", CardState.NEEDS_TARGET, "bob"),
+        ("carol", "bob", CardState.NEEDS_TARGET, "bob"),
+        ("alice", "", CardState.UNCLAIMED, ""),
+    ],
+)
+def test_what_lies_in_her_own_folder_is_hers_whoever_sat_there(
+    me: str, sat_there: str, word: CardState, whose: str
+) -> None:
+    share = workstation_share(template="{user}/{acquisition}")
+    found = replace(FOUND, person_then=sat_there)
+    card = card_of(facts(found=found, entry=None, share=share, me=me))
+    assert (card.state, card.person) == (word, whose)
+    without = card_of(facts(found=found, entry=None, me=me))
+    assert without.person == sat_there, "staff wrote no template: nothing says whose folder it is"
+
+
 def test_a_path_under_a_template_suggests_where_it_goes() -> None:
     share = workstation_share(template="{user}/{acquisition}")
     card = card_of(facts(found=FOUND, entry=None, state=None, share=share))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import pytest
 
 from agent.core import commands
 from agent.core.command_desk import NotYours
-from agent.core.snapshot import Card, CardState
+from agent.core.snapshot import Card, CardState, LogOff
 from tests.agent.conftest import Bench, until
 from tests.agent.core.test_engine import OTHER, TARGET, done, sign_in, started
 
@@ -55,6 +58,34 @@ def test_what_is_known_to_be_hers_is_ordered_for_her_without_asking(bench: Bench
     done(bench.engine.submit(commands.ChooseTarget(card.id, TARGET)))
     bench.wait_for("run2", lambda one: one.state is CardState.QUEUED, "queued")
     assert owners_sent(bench) == ["alice"]
+
+
+def test_her_own_folder_is_hers_whoever_sat_there(bench: Bench) -> None:
+    bench.stub.shares[0]["rule"]["template"] = "{user}/{acquisition}"
+    started(bench)
+    sign_in(bench, "bob")
+    bench.write("alice/run4/a.tif")
+    card = bench.wait_for("run4", lambda one: one.state is CardState.NEEDS_TARGET, "he sat there")
+    done(bench.engine.submit(commands.SignOut()))
+    sign_in(bench)
+    shown = bench.wait_for("run4", lambda one: one.state is CardState.NEEDS_TARGET, "it is hers")
+    assert shown.person == "alice"
+    done(bench.engine.submit(commands.ChooseTarget(card.id, TARGET)))
+    bench.wait_for("run4", lambda one: one.state is CardState.QUEUED, "queued")
+    assert owners_sent(bench) == [""]
+
+
+def test_what_was_there_before_keeps_nobody_from_logging_off(bench: Bench) -> None:
+    bench.stub.shares[0]["rule"]["template"] = "{user}/{acquisition}"
+    old = bench.write("alice/run5/a.tif")
+    long_ago = time.time() - 30 * 86_400
+    os.utime(old, (long_ago, long_ago))
+    started(bench)
+    sign_in(bench)
+    card = bench.wait_for("run5", lambda one: one.state is CardState.UNCLAIMED, "nobody's yet")
+    assert bench.snapshot is not None and bench.snapshot.log_off.may is LogOff.YES
+    done(bench.engine.submit(commands.ChooseTarget(card.id, TARGET)))
+    bench.wait_for("run5", lambda one: one.state is CardState.QUEUED, "she may order it")
 
 
 def test_nobody_else_orders_for_others(bench: Bench) -> None:
